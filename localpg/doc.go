@@ -1,0 +1,42 @@
+// Package localpg runs a private PostgreSQL server from the programs that are
+// installed on the machine, for tests, demonstrations and benchmarks.
+//
+//	server, err := localpg.Start(ctx, nil)
+//	if err != nil {
+//		return err
+//	}
+//	defer server.Stop(context.Background())
+//	conn, err := pgx.Connect(ctx, server.URL("postgres"))
+//
+// Every [Start] makes a new, empty cluster with the superuser postgres and a
+// server of its own for it; nothing is shared with other servers of the machine.
+// It listens on a unix socket in a directory that only its user can enter, and
+// with [Options.TCP] on 127.0.0.1 too, there with a random password.
+//
+// # Speed before safety
+//
+// The data are gone when the server stops, so by default nothing is synced to
+// disk, the data directory is in memory where there is room, autovacuum and JIT
+// are off. [Options.Durable] gives a server that behaves, and takes its time,
+// like one in production.
+//
+// # Root
+//
+// PostgreSQL refuses to run as root. A program that runs as root gets a server
+// that runs as the user postgres or, without one, nobody. That user must be able
+// to reach the server's programs.
+//
+// # Nothing stays behind
+//
+// A server ends with [Server.Stop], and else with the process that started it,
+// however that ends: by return, panic, Ctrl-C or kill -9. A small supervising
+// process, in a session of its own, notices it, ends the server and removes its
+// directories /tmp/pgdbm-UID/ID and, for the data, /dev/shm/pgdbm-UID/ID or the
+// same under the temporary directory. When the supervisor is killed as well, as
+// the end of a container does, the next Start of the same user removes them.
+//
+// # Systems
+//
+// PostgreSQL 14 to 18. Linux is tested; macOS and other Unix systems should
+// work. Elsewhere Start returns [errors.ErrUnsupported].
+package localpg

@@ -1,0 +1,124 @@
+//go:build unix
+
+package localpg
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+var runID = regexp.MustCompile(`^[0-9a-f]{8}$`)
+
+// sweep removes what runs of the same account left whose supervisor and server
+// are dead. The place must have no id.
+func (p place) sweep(logger *slog.Logger) {
+	if p.account.owns(p.run) != nil {
+		return
+	}
+	entries, err := os.ReadDir(p.run)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !runID.MatchString(e.Name()) || !e.IsDir() {
+			continue
+		}
+		left := p.withID(e.Name())
+		if left.alive() != dead {
+			continue
+		}
+		logger.Info("localpg: removing what a killed server left", slog.String("dir", left.run))
+		if err := left.remove(); err != nil {
+			logger.Warn("localpg: leftover not removed", slog.String("error", err.Error()))
+		}
+	}
+}
+
+type life int
+
+const (
+	unknown life = iota // the run is just being made or removed
+	living
+	dead
+)
+
+// alive reports whether a process of the run lives. They all hold the read end
+// of the FIFO "alive", which the kernel closes with them, so no process id is
+// trusted.
+func (p place) alive() life {
+	f, err := os.OpenFile(filepath.Join(p.run, "alive"), os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	switch {
+	case err == nil:
+		f.Close()
+		return living
+	case errors.Is(err, syscall.ENXIO):
+		return dead
+	}
+	return unknown
+}
+
+// discard returns when nothing of the run is left. Usually the supervisor has
+// removed all; when it was killed, the server is ended here.
+func (p place) discard() error {
+	deadline := time.Now().Add(endLimit)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !p.gone() && p.alive() == living {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("server of %s does not end", p.run)
+		}
+		if pid, _ := p.postmaster(); pid > 1 {
+			syscall.Kill(pid, syscall.SIGQUIT)
+		}
+		<-tick.C
+	}
+	return p.remove()
+}
+
+func (p place) gone() bool {
+	for _, dir := range []string{p.run, p.store} {
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+			return false
+		}
+	}
+	return true
+}
+
+// remove deletes the run's files; no process of it may live. What says that they
+// are a dead run's goes last.
+func (p place) remove() error {
+	removeSegment(p.postmaster())
+	for _, dir := range []string{p.store, p.run} {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+		os.Remove(filepath.Dir(dir)) // refused while it has other runs
+	}
+	return nil
+}
+
+// postmaster returns the server's process id and its System V shared memory
+// segment, from lines 1 and 7 of postmaster.pid, or zeros: the file is there
+// while the server runs and when it was killed with SIGKILL.
+func (p place) postmaster() (pid, segment int) {
+	text, err := os.ReadFile(filepath.Join(p.data(), "postmaster.pid"))
+	if err != nil {
+		return 0, 0
+	}
+	lines := strings.Split(string(text), "\n")
+	pid, _ = strconv.Atoi(strings.TrimSpace(lines[0]))
+	if len(lines) > 6 {
+		if words := strings.Fields(lines[6]); len(words) == 2 { // key and id
+			segment, _ = strconv.Atoi(words[1])
+		}
+	}
+	return pid, segment
+}

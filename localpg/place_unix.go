@@ -1,0 +1,94 @@
+//go:build unix
+
+package localpg
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// socketBase is short, whatever TMPDIR says: a socket's path has at most 107
+// bytes, on some systems 103.
+const socketBase = "/tmp"
+
+// memoryNeeded is the free space below which the data stay off /dev/shm.
+const memoryNeeded = 1 << 30
+
+// place is where a run keeps its files, and as which user.
+type place struct {
+	account account
+	run     string // socket, log and what the supervisor needs
+	store   string // parent of the data directory; may be equal to run
+}
+
+// choosePlace returns a place without the run's own id.
+func choosePlace(durable bool) (place, error) {
+	a, err := serverAccount()
+	if err != nil {
+		return place{}, err
+	}
+	name := "pgdbm-" + strconv.Itoa(int(a.uid))
+	p := place{account: a, run: filepath.Join(socketBase, name), store: filepath.Join(storeBase(a, durable), name)}
+	for _, dir := range []string{p.run, p.store} {
+		if err := a.owns(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return place{}, err
+		}
+	}
+	return p, nil
+}
+
+func storeBase(a account, durable bool) string {
+	if !durable && freeMemory() >= memoryNeeded && a.writes(memoryDir) {
+		return memoryDir
+	}
+	if dir, err := filepath.Abs(os.TempDir()); err == nil && a.writes(dir) {
+		return dir
+	}
+	return socketBase
+}
+
+func (p place) withID(id string) place {
+	p.run, p.store = filepath.Join(p.run, id), filepath.Join(p.store, id)
+	return p
+}
+
+func (p place) data() string { return filepath.Join(p.store, "data") }
+func (p place) log() string  { return filepath.Join(p.run, "log") }
+
+// owns reports an error unless dir is a directory, no link, of the account.
+// Then nobody else can replace it in a directory such as /tmp.
+func (a account) owns(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !ok || st.Uid != a.uid {
+		return fmt.Errorf("%s: not a directory of user %d", dir, a.uid)
+	}
+	return nil
+}
+
+// writes reports whether the account can make files in dir. For root, who runs
+// the server as somebody else, it is a guess from permission bits.
+func (a account) writes(dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	if !a.change {
+		return true
+	}
+	for parent := filepath.Dir(dir); ; parent = filepath.Dir(parent) {
+		if up, err := os.Stat(parent); err != nil || up.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if parent == filepath.Dir(parent) {
+			return info.Mode().Perm()&0o003 == 0o003
+		}
+	}
+}

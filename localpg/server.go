@@ -1,0 +1,105 @@
+package localpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// superuser is the role that owns the cluster.
+const superuser = "postgres"
+
+// Server is a running PostgreSQL server. Whoever started it stops it; it ends
+// with the process in any case. It is safe for concurrent use. The zero value is
+// no server.
+type Server struct {
+	binDir   string
+	version  string
+	place    place
+	port     int
+	password string // of the superuser on TCP; empty when the server is not there
+	sup      *supervisor
+	stopping atomic.Bool
+	logger   *slog.Logger
+}
+
+// URL returns the URL of a database for the superuser postgres over the unix
+// socket, for pgx, psql and other programs that use libpq. The database need not
+// exist; empty is the database postgres. The URL names user, host, port, database
+// and sslmode, so that PGHOST and the like have no say.
+func (s *Server) URL(database string) string {
+	u := databaseURL(database)
+	u.User = url.User(superuser)
+	u.RawQuery = "host=" + url.PathEscape(s.place.run) + "&port=" + strconv.Itoa(s.port) + "&sslmode=disable"
+	return u.String()
+}
+
+// TCPURL returns the URL of a database over 127.0.0.1, with the superuser's
+// password. It is an error when the server was started without [Options.TCP].
+func (s *Server) TCPURL(database string) (string, error) {
+	if s.password == "" {
+		return "", errors.New("localpg: server was started without Options.TCP")
+	}
+	u := databaseURL(database)
+	u.User = url.UserPassword(superuser, s.password)
+	u.Host = "127.0.0.1:" + strconv.Itoa(s.port)
+	u.RawQuery = "sslmode=disable"
+	return u.String(), nil
+}
+
+func databaseURL(database string) *url.URL {
+	if database == "" {
+		database = superuser
+	}
+	return &url.URL{Scheme: "postgres", Path: "/" + database}
+}
+
+// Version returns the server's version, such as "17.5".
+func (s *Server) Version() string { return s.version }
+
+// BinDir returns the folder of the server's programs. Others, such as psql and
+// pg_dump, may be there too.
+func (s *Server) BinDir() string { return s.binDir }
+
+// LogTail returns the last n lines of the server's log. It is empty after
+// [Server.Stop] and when the log cannot be read.
+func (s *Server) LogTail(n int) string { return tail(s.place.log(), n) }
+
+// Stop ends the server and removes all that it made, and returns when that is
+// done. Sessions are ended first, as a fast shutdown does; when ctx ends before
+// them, the server is ended at once. Stop may be called any number of times, also
+// at the same time. An error says that something stayed behind.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stopping.Store(true)
+	s.sup.interrupt()
+	select {
+	case <-s.sup.exited:
+	case <-ctx.Done():
+	}
+	if err := s.sup.end(); err != nil {
+		return fmt.Errorf("localpg: stop server: %w", err)
+	}
+	return nil
+}
+
+// reportExit logs the end of a server that nobody stopped.
+func (s *Server) reportExit() {
+	<-s.sup.exited // comes at the latest with the supervisor's end
+	if !s.stopping.Load() {
+		s.logger.Warn("localpg: server ended by itself", slog.String("exit", s.sup.exit), slog.String("log", s.LogTail(10)))
+	}
+}
+
+// endLimit bounds the wait for a supervisor that was told to end. It kills
+// the server with SIGKILL after some 10 seconds.
+const endLimit = 20 * time.Second
+
+func indent(text string) string {
+	return "\t" + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n\t")
+}
