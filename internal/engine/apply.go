@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// A migration is one run over the files that are pending in one schema.
+type migration struct {
+	runner        *Runner
+	target        Target
+	result        *Result
+	serverVersion int
+
+	// session ran the file before, and the next one may run on it; else it is nil. It is dirty, so that it ends closed.
+	session *session
+	facts   *facts // as read under the lock
+}
+
+// run applies files until none is pending.
+func (m *migration) run(ctx context.Context) error {
+	defer m.end()
+	for races := 0; ; {
+		pending, err := m.lock(ctx)
+		if err != nil || len(pending) == 0 {
+			m.abandon(ctx)
+			return err
+		}
+		err = m.apply(ctx, pending[0])
+		if errors.Is(err, errSchemaRace) && races < 3 {
+			races++
+			continue
+		}
+		if err != nil || len(pending) == 1 {
+			return err
+		}
+	}
+}
+
+// end gives up the session.
+func (m *migration) end() {
+	if m.session != nil {
+		m.session.close()
+		m.session = nil
+	}
+}
+
+// abandon rolls back and gives up the session.
+func (m *migration) abandon(ctx context.Context) {
+	if m.session != nil {
+		m.session.rollback(ctx)
+		m.end()
+	}
+}
+
+// lock opens a transaction that holds the schema's lock and returns what is pending now that nobody else can change
+// it. Until the lock is obtained, no session is held.
+func (m *migration) lock(ctx context.Context) ([]*File, error) {
+	reads := append([]string{factsQuery(m.target.Schema)}, m.target.reads()...)
+	held := m.session
+	m.session = nil
+	s, results, err := m.runner.locked(ctx, held, schemaLock(m.target.Schema), m.serverVersion,
+		append(reads, searchPath(m.target.Schema))...)
+	if err != nil {
+		return nil, err
+	}
+	m.session = s
+	if m.facts, err = decodeFacts(results[0]); err != nil {
+		return nil, err
+	}
+	plan, err := m.target.plan(results[1 : len(results)-1])
+	if err != nil {
+		return nil, err
+	}
+	return plan.Pending, plan.Err()
+}
+
+// errSchemaRace: somebody who takes no lock of ours created the schema at the same moment.
+var errSchemaRace = errors.New("schema was created by another session")
+
+// apply runs the file and commits, or rolls back and records the failure.
+func (m *migration) apply(ctx context.Context, f *File) error {
+	if err := m.enterSchema(ctx); err != nil {
+		m.abandon(ctx)
+		return err
+	}
+	m.session.dirty = true // the file may set anything for the session, so that it is of use to no other program
+	began := time.Now()
+	err := m.send(ctx, f)
+	took := time.Since(began)
+	if err == nil {
+		err = m.commit(ctx, f, took)
+	}
+	if err != nil {
+		m.abandon(ctx)
+		m.runner.noteFailure(ctx, m.target, f, took, err)
+		return err
+	}
+	if !f.traceless {
+		m.end()
+	}
+	m.result.Applied = append(m.result.Applied, AppliedFile{f.Version, f.Name, took})
+	m.runner.Logger.LogAttrs(ctx, slog.LevelInfo, "migration applied", slog.String("module", m.target.Module),
+		slog.String("schema", m.target.Schema), slog.String("version", f.Version), slog.String("file", f.Name),
+		slog.Duration("duration", took))
+	return nil
+}
+
+// searchPath makes the target schema the first of the path, so that unqualified names of files that were written for
+// other tools land in it. The schema need not exist yet.
+func searchPath(schema string) string {
+	statement := "set local search_path to " + sqltemplate.Quote(schema)
+	if schema != "public" {
+		statement += ", public"
+	}
+	return statement
+}
+
+// enterSchema creates the target schema when it is missing. CREATE SCHEMA IF NOT EXISTS would take the privilege to
+// create schemas even for one that exists.
+func (m *migration) enterSchema(ctx context.Context) error {
+	if m.facts.Schema != nil {
+		return nil
+	}
+	_, err := m.session.exec(ctx, "create schema "+sqltemplate.Quote(m.target.Schema))
+	switch {
+	case err == nil:
+		return nil
+	case sqlState(err) == codeInsufficientRight:
+		return m.refused(err)
+	case lostRace(err):
+		return fmt.Errorf("%w: %w", errSchemaRace, err)
+	default:
+		return fmt.Errorf("create schema %q: %w", m.target.Schema, err)
+	}
+}
+
+// refused is the error for a statement that the role may not run, when it is known what would allow it; else err.
+func (m *migration) refused(err error) error {
+	schema, statements := m.facts.lacking(m.target.Schema, true)
+	if m.facts.Schema == nil && len(statements) == 0 {
+		schema, statements = m.target.Schema, m.facts.makeSchema(m.target.Schema)
+	}
+	if len(statements) == 0 {
+		return err
+	}
+	return &PrivilegeError{Role: m.facts.Role, Schema: schema, Statements: statements, Err: err}
+}
+
+// send expands the file and runs it inside the session's transaction, which it must leave open. Its error is an
+// [*Error] that says where in the file.
+func (m *migration) send(ctx context.Context, f *File) error {
+	expanded, err := f.template.Expand(m.target.Names)
+	if err != nil {
+		return m.located(f, err)
+	}
+	messages, err := f.messages(expanded)
+	if err != nil {
+		return m.located(f, fmt.Errorf("expanded text: %w", err))
+	}
+	for _, msg := range messages {
+		done, err := m.session.send(ctx, msg)
+		if err != nil {
+			line, column := f.locate(m.target.Names, msg, msg.first+done, err)
+			if sqlState(err) == codeInsufficientRight {
+				err = m.refused(err)
+			}
+			e := m.located(f, err)
+			e.Line, e.Column = line, column
+			return e
+		}
+	}
+	if m.session.pg.TxStatus() != 'T' {
+		return m.located(f, ErrTransactionEnded)
+	}
+	return nil
+}
+
+// commit records the file and ends its transaction. The role is put back first: the file may have set another.
+func (m *migration) commit(ctx context.Context, f *File, took time.Duration) error {
+	role := "none"
+	if m.facts.RoleSetting != "none" {
+		role = sqltemplate.Quote(m.facts.RoleSetting)
+	}
+	statements := []string{"set local role " + role, m.runner.recordApplied(m.target, f, took)}
+	if f.mentionsAuthorization() {
+		statements = append([]string{"set local session authorization " + literal(m.facts.SessionUser)}, statements...)
+	}
+	results, err := m.session.commit(ctx, statements...)
+	if err == nil {
+		return nil
+	}
+	if sqlState(err) == codeInsufficientRight && len(results) < len(statements) {
+		err = m.refused(err)
+	}
+	return m.located(f, err)
+}
+
+func (m *migration) located(f *File, err error) *Error {
+	return f.located(m.target.Module, m.target.Schema, err)
+}
+
+// noteFailure records a failed run, as well as it can: the error itself is the caller's.
+func (r *Runner) noteFailure(ctx context.Context, t Target, f *File, took time.Duration, cause error) {
+	if errors.Is(cause, ErrCommitUnknown) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if e, ok := errors.AsType[*Error](cause); ok {
+		cause = e.Err
+	}
+	s, err := r.acquire(ctx)
+	if err == nil {
+		defer s.close()
+		_, err = s.exec(ctx,
+			"begin isolation level read committed read write",
+			"set local statement_timeout = '2s'", // another run may be about to write the row
+			r.recordFailed(t, f, took, sqlState(cause), cause.Error()),
+			"commit")
+	}
+	if err != nil {
+		r.Logger.LogAttrs(ctx, slog.LevelWarn, "migration: failure not recorded", slog.String("module", t.Module),
+			slog.String("schema", t.Schema), slog.String("version", f.Version), slog.Any("error", err))
+	}
+}

@@ -1,0 +1,250 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// check refuses what cannot run inside the transaction of a migration, and what is not meant for this engine. It also
+// counts the statements.
+func (f *File) check() error {
+	if err := f.checkDirectives(); err != nil {
+		return err
+	}
+	if err := f.checkFormat(); err != nil {
+		return err
+	}
+	f.verbatim = true
+	f.traceless = !f.mentions("set_config", "pg_advisory", "pg_temp")
+	for _, p := range f.pieces {
+		if runs(p, f.Source) {
+			f.Statements++
+		}
+		var err error
+		switch p.Kind {
+		case sqltemplate.Meta:
+			f.verbatim = false
+			err = f.checkMeta(p)
+		case sqltemplate.CopyIn:
+			f.verbatim = false
+		case sqltemplate.Statement:
+			err = f.checkStatement(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if f.Statements == 0 {
+		return at(0, "file has no statement")
+	}
+	return nil
+}
+
+// runs reports whether the server completes a statement for the piece of text: not for an empty one.
+func runs(p sqltemplate.Piece, text string) bool {
+	return p.Kind == sqltemplate.CopyIn || p.Kind == sqltemplate.Statement && text[p.Code:p.End] != ";"
+}
+
+func (f *File) checkDirectives() error {
+	directives, err := sqltemplate.Directives(f.Source)
+	if err != nil {
+		return err
+	}
+	for _, d := range directives {
+		switch d.Name {
+		case "no-templates":
+		case "no-transaction":
+			return at(d.Offset, "files outside a transaction (no-transaction) are not supported by this version")
+		default:
+			return at(d.Offset, "unknown directive %q", "pgdbm:"+d.Name)
+		}
+	}
+	return nil
+}
+
+// foreignMarks begin the comments by which other tools divide a file into a part for up and a part for down.
+var foreignMarks = []struct{ mark, tool string }{
+	{"-- +goose ", "goose"},
+	{"-- +migrate ", "sql-migrate"},
+	{"-- migrate:", "dbmate"},
+	{"---- create above / drop below ----", "tern"},
+}
+
+func (f *File) checkFormat() error {
+	lexer := sqltemplate.NewLexer(f.Source)
+	for tok, ok := lexer.Next(); ok; tok, ok = lexer.Next() {
+		if tok.Kind != sqltemplate.Comment {
+			continue
+		}
+		for _, foreign := range foreignMarks {
+			if strings.HasPrefix(f.Source[tok.Start:tok.End], foreign.mark) {
+				return at(tok.Start, "file is in the format of %s, which is not supported by this version", foreign.tool)
+			}
+		}
+	}
+	return lexer.Err()
+}
+
+// checkMeta lets pass only what pg_dump writes around its output, which means nothing to the server.
+func (f *File) checkMeta(p sqltemplate.Piece) error {
+	text := f.Source[p.Code:p.End]
+	command, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	if command = strings.TrimSpace(command); command != `\restrict` && command != `\unrestrict` {
+		return at(p.Code, "psql's meta-command %s is not SQL", command)
+	}
+	return nil
+}
+
+// words returns the first n words and punctuation marks of a statement: unquoted names in lower case, else as written.
+func (f *File) words(p sqltemplate.Piece, n int) []string {
+	text := f.Source[p.Code:p.End]
+	lexer := sqltemplate.NewLexer(text)
+	var words []string
+	for tok, ok := lexer.Next(); ok && len(words) < n; tok, ok = lexer.Next() {
+		switch tok.Kind {
+		case sqltemplate.Space, sqltemplate.Comment:
+		case sqltemplate.Ident:
+			words = append(words, lowerASCII(text[tok.Start:tok.End]))
+		default:
+			words = append(words, text[tok.Start:tok.End])
+		}
+	}
+	return words
+}
+
+// leavesTrace reports whether a statement may change the session beyond its transaction. Those that define and write
+// data do not, short of calling a function that sets a setting for the session; all others are taken to.
+func leavesTrace(head []string) bool {
+	switch head[0] {
+	case "create":
+		kind := head[1:min(5, len(head))] // CREATE OR REPLACE LOCAL TEMPORARY
+		return slices.Contains(kind, "temp") || slices.Contains(kind, "temporary") || slices.Contains(kind, "extension")
+	case "set":
+		return !begins(head, "set", "local")
+	case "alter", "drop", "comment", "grant", "revoke", "insert", "update", "delete", "truncate", "copy", ";":
+		return false
+	}
+	return true
+}
+
+func (f *File) checkStatement(p sqltemplate.Piece) error {
+	head := f.words(p, 64)
+	if len(head) == 0 {
+		return nil
+	}
+	f.traceless = f.traceless && !leavesTrace(head)
+	if command := transactionControl(head); command != "" {
+		return at(p.Code, "%s in a migration, which runs in a transaction of its own", command)
+	}
+	if command := needsNoTransaction(head); command != "" {
+		return at(p.Code, "%s cannot run in a transaction, and files outside one are not supported by this version", command)
+	}
+	if begins(head, "create", "extension") && !slices.Contains(head, "schema") {
+		return at(p.Code, "CREATE EXTENSION without SCHEMA")
+	}
+	return nil
+}
+
+func begins(words []string, prefix ...string) bool {
+	return len(words) >= len(prefix) && slices.Equal(words[:len(prefix)], prefix)
+}
+
+// transactionControl names the command when the statement begins or ends a transaction. Savepoints do not.
+func transactionControl(head []string) string {
+	switch head[0] {
+	case "begin", "commit", "end", "abort":
+		return strings.ToUpper(head[0])
+	case "rollback":
+		rest := head[1:]
+		if begins(rest, "work") || begins(rest, "transaction") {
+			rest = rest[1:]
+		}
+		if begins(rest, "to") {
+			return ""
+		}
+		return "ROLLBACK"
+	case "start", "prepare":
+		if begins(head[1:], "transaction") {
+			return strings.ToUpper(head[0]) + " TRANSACTION"
+		}
+	}
+	return ""
+}
+
+// needsNoTransaction names the command when the server would refuse the statement inside a transaction. Where that
+// depends on more than words, as with CREATE SUBSCRIPTION, the server is left to say so.
+func needsNoTransaction(head []string) string {
+	second := ""
+	if len(head) > 1 {
+		second = head[1]
+	}
+	command := strings.ToUpper(head[0] + " " + second)
+	switch head[0] {
+	case "vacuum":
+		return "VACUUM"
+	case "create", "drop":
+		switch {
+		case second == "database" || second == "tablespace":
+			return command
+		case concurrentIndex(head):
+			return strings.ToUpper(head[0]) + " INDEX CONCURRENTLY"
+		}
+	case "alter":
+		switch {
+		case second == "system":
+			return command
+		case second == "database" && containsRun(head, "set", "tablespace"):
+			return "ALTER DATABASE SET TABLESPACE"
+		case (second == "table") && slices.Contains(head, "detach") && slices.Contains(head, "concurrently"):
+			return "DETACH PARTITION CONCURRENTLY"
+		}
+	case "reindex":
+		rest := skipParentheses(head[1:])
+		switch {
+		case slices.Contains(head, "concurrently"):
+			return "REINDEX CONCURRENTLY"
+		case begins(rest, "schema"), begins(rest, "database"), begins(rest, "system"):
+			return "REINDEX " + strings.ToUpper(rest[0])
+		}
+	case "cluster":
+		if rest := skipParentheses(head[1:]); len(rest) == 0 || begins(rest, ";") || begins(rest, "verbose") && len(rest) == 1 {
+			return "CLUSTER"
+		}
+	case "discard":
+		if second == "all" {
+			return command
+		}
+	}
+	return ""
+}
+
+// concurrentIndex recognises CREATE [UNIQUE] INDEX CONCURRENTLY and DROP INDEX CONCURRENTLY.
+func concurrentIndex(head []string) bool {
+	rest := head[1:]
+	if begins(rest, "unique") {
+		rest = rest[1:]
+	}
+	return begins(rest, "index", "concurrently")
+}
+
+func containsRun(words []string, run ...string) bool {
+	for i := range words {
+		if begins(words[i:], run...) {
+			return true
+		}
+	}
+	return false
+}
+
+// skipParentheses drops a list of options in parentheses.
+func skipParentheses(words []string) []string {
+	if !begins(words, "(") {
+		return words
+	}
+	if end := slices.Index(words, ")"); end >= 0 {
+		return words[end+1:]
+	}
+	return words
+}

@@ -1,0 +1,21 @@
+// Package engine reads migration files, plans them against the ledger of a database and runs them.
+//
+// It is the ground that packages pgdbm and migrate stand on, and is no API for programs.
+//
+// # The ledger
+//
+// One table per database, pgdbm.migrations, has one row for each version of a module in a schema. It is named with its
+// schema in every statement, and read as JSON, so that programs of different versions share it: a column that this
+// program does not know is ignored, one that a newer format added and that is missing reads as unknown.
+//
+// # Locks
+//
+// A schema is migrated under an advisory lock that its transaction takes first and that ends with it, so there is no
+// lock to lose or to leave behind, through a transaction pooler too. Nobody waits for a lock inside the server: who
+// does not get it at once ends the transaction, gives the connection back, sleeps and tries again.
+//
+// # Transactions
+//
+// A file, its ledger row and the creation of its schema commit together or not at all. After any crash, running again
+// continues where the ledger ends.
+package engine

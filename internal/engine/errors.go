@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// Conditions that callers branch on; each is found with errors.Is inside an [*Error].
+var (
+	// ErrOrder: a file is not recorded although a higher version is.
+	ErrOrder = errors.New("out of order")
+	// ErrChanged: the statements of a file differ from those that were applied.
+	ErrChanged = errors.New("changed since it was applied")
+	// ErrMissing: a version is recorded, the program has no file for it, and has higher ones.
+	ErrMissing = errors.New("has no file")
+	// ErrConflict: another schema of the database has this version of the module with other statements.
+	ErrConflict = errors.New("recorded with other content in another schema")
+	// ErrInterrupted: a version is recorded as begun and not ended, which takes a newer program to continue.
+	ErrInterrupted = errors.New("begun and not ended")
+	// ErrSchemaGone: versions are recorded for a schema that does not exist.
+	ErrSchemaGone = errors.New("schema is recorded as migrated and does not exist")
+	// ErrLocked: the wait for another session's lock ended with the context.
+	ErrLocked = errors.New("locked by another session")
+	// ErrReadOnly: files are pending and the server is in recovery.
+	ErrReadOnly = errors.New("server is in recovery and takes no writes")
+	// ErrCommitUnknown: the connection was lost while the transaction committed. Running again finds out.
+	ErrCommitUnknown = errors.New("connection lost during commit, outcome unknown")
+	// ErrTransactionEnded: a file ended the transaction that it ran in.
+	ErrTransactionEnded = errors.New("file ended its transaction")
+)
+
+// Error says which file of which module failed, and where in it. The root package converts it to its own type of the
+// same fields.
+type Error struct {
+	Module  string
+	Schema  string
+	Version string // "" when no file is concerned
+	File    string // the file's base name
+	Line    int    // 1-based; 0 when the place is unknown
+	Column  int    // 1-based
+	Err     error
+}
+
+// Error returns "migrate MODULE/FILE:LINE:COLUMN: CAUSE" without the parts that are not known.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("migrate")
+	switch {
+	case e.Module != "" && e.File != "":
+		b.WriteString(" " + e.Module + "/" + e.File)
+	case e.Module != "" || e.File != "":
+		b.WriteString(" " + e.Module + e.File)
+	}
+	if e.File != "" && e.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", e.Line, e.Column)
+	}
+	b.WriteString(": ")
+	if e.Err != nil {
+		b.WriteString(e.Err.Error())
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// PrivilegeError says that the role may not do what a migration needs.
+type PrivilegeError struct {
+	Role       string   // current_user of the connection
+	Schema     string   // the schema that it concerns
+	Statements []string // what an administrator runs to allow it, in order
+	Err        error    // the server's refusal; nil when it was foreseen
+}
+
+func (e *PrivilegeError) Error() string {
+	s := fmt.Sprintf("role %q lacks privileges on schema %q", e.Role, e.Schema)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *PrivilegeError) Unwrap() error { return e.Err }
+
+// templateError prints the fact of a sqltemplate.Error without its position, which an Error around it prints.
+type templateError struct{ cause *sqltemplate.Error }
+
+func (e templateError) Error() string { return e.cause.Msg }
+func (e templateError) Unwrap() error { return e.cause }
+
+// SQLSTATEs that the engine acts on.
+const (
+	codeUndefinedTable    = "42P01"
+	codeUndefinedSchema   = "3F000"
+	codeDuplicateSchema   = "42P06"
+	codeDuplicateTable    = "42P07"
+	codeDuplicateObject   = "42710"
+	codeUniqueViolation   = "23505"
+	codeInsufficientRight = "42501"
+)
+
+func sqlState(err error) string {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pgErr.Code
+	}
+	return ""
+}
+
+// lostRace reports whether err is what the loser of two sessions that create the same object sees.
+func lostRace(err error) bool {
+	switch sqlState(err) {
+	case codeDuplicateSchema, codeDuplicateTable, codeDuplicateObject, codeUniqueViolation:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,44 @@
+package engine
+
+import "time"
+
+// Poll makes the runner wait for locks by these times.
+func Poll(r *Runner, first, max, reportAfter time.Duration) {
+	r.polling = polling{first, max, reportAfter}
+}
+
+// OnWait has fn called before each sleep for a lock.
+func OnWait(r *Runner, fn func()) { r.onWait = fn }
+
+// SchemaKey is the key of a schema's lock.
+func SchemaKey(schema string) int64 { return schemaLock(schema).key }
+
+// LedgerKey is the key of the ledger's lock.
+func LedgerKey() int64 { return ledgerLock.key }
+
+// OtherRow is a row of another schema that conflicts with a file.
+type OtherRow struct{ Version, Schema, File, Hash string }
+
+// PlanOf runs the planner on a database that is only described.
+func PlanOf(files []*File, schemaGone bool, entries []Entry, others ...OtherRow) *Plan {
+	db := snapshot{schemaGone: schemaGone, entries: entries, conflicts: make(map[string]conflict)}
+	for _, o := range others {
+		db.conflicts[o.Version] = conflict{o.Schema, o.File, o.Hash}
+	}
+	return newPlan("app", "app", files, db)
+}
+
+// ConflictQuery is the query that looks for a module's versions in other schemas.
+var ConflictQuery = conflictingRows
+
+// ParseName returns the version in a file's name.
+var ParseName = parseName
+
+// SemanticHash is the semantic hash of a text.
+var SemanticHash = semanticHash
+
+// Literal quotes a string for the server.
+var Literal = literal
+
+// ExtensionKey is the key of the lock for extensions.
+func ExtensionKey() int64 { return extensionLock.key }

@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash"
+	"strings"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// hash fills in the two hashes. Neither may ever change for the same text: they are compared with what ledgers hold.
+func (f *File) hash() error {
+	sum := sha256.Sum256([]byte(f.Source))
+	f.RawHash = hex.EncodeToString(sum[:])
+	var err error
+	f.SemanticHash, err = semanticHash(f.Source)
+	return err
+}
+
+// semanticHash is equal for two texts that differ in space, comments, the case of keywords and unquoted names, empty
+// statements, the last semicolon or psql's meta-commands, and for no others. A comment that is a placeholder counts:
+// it is replaced. So do directives: they change how the text is read.
+func semanticHash(source string) (string, error) {
+	directives, err := sqltemplate.Directives(source)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, d := range directives {
+		writePart(h, 'd', d.Name)
+		writePart(h, 'd', d.Args)
+	}
+	lexer := sqltemplate.NewLexer(source)
+	begun, ended := false, false // whether a statement has begun, and whether a semicolon has ended it
+	for tok, ok := lexer.Next(); ok; tok, ok = lexer.Next() {
+		text := source[tok.Start:tok.End]
+		class := tokenClass(tok.Kind, text)
+		switch class {
+		case 0:
+			continue
+		case ';':
+			ended = begun
+			continue
+		case 'i':
+			text = lowerASCII(text)
+		case 'p':
+			text = squeeze(text)
+		}
+		if ended {
+			writePart(h, ';', ";")
+		}
+		begun, ended = true, false
+		writePart(h, class, text)
+	}
+	if err := lexer.Err(); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// tokenClass returns the letter that stands for a kind of token in the hash, 0 for one that does not count.
+func tokenClass(kind sqltemplate.Kind, text string) byte {
+	switch kind {
+	case sqltemplate.Space, sqltemplate.MetaCommand:
+		return 0
+	case sqltemplate.Comment:
+		if isPlaceholderComment(text) {
+			return 'p'
+		}
+		return 0
+	case sqltemplate.Semicolon:
+		return ';'
+	case sqltemplate.Ident:
+		return 'i'
+	case sqltemplate.QuotedIdent:
+		return 'q'
+	case sqltemplate.String:
+		return 's'
+	case sqltemplate.DollarString:
+		return '$'
+	case sqltemplate.Number:
+		return 'n'
+	case sqltemplate.Param:
+		return '#'
+	case sqltemplate.CopyData:
+		return 'c'
+	default: // Operator, Punct
+		return 'o'
+	}
+}
+
+// isPlaceholderComment reports whether a comment holds nothing but a placeholder.
+func isPlaceholderComment(comment string) bool {
+	inside, ok := strings.CutPrefix(comment, "/*")
+	if !ok {
+		return false
+	}
+	inside = strings.TrimSpace(strings.TrimSuffix(inside, "*/"))
+	return strings.HasPrefix(inside, "{{") && strings.HasSuffix(inside, "}}")
+}
+
+// squeeze drops the space that a placeholder may have inside its braces and around them.
+func squeeze(comment string) string {
+	return strings.Map(func(c rune) rune {
+		if c == ' ' || c == '\t' || c == '\n' || c == '\r' {
+			return -1
+		}
+		return c
+	}, comment)
+}
+
+// writePart feeds one token so that no two sequences of tokens feed the same bytes.
+func writePart(h hash.Hash, class byte, text string) {
+	var head [9]byte
+	head[0] = class
+	binary.BigEndian.PutUint64(head[1:], uint64(len(text)))
+	h.Write(head[:])
+	h.Write([]byte(text))
+}
+
+// lowerASCII folds as the server folds names in a multi-byte encoding.
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
