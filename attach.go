@@ -1,0 +1,326 @@
+package pgdbm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdbm/pgdbm/internal/bridge"
+	"github.com/pgdbm/pgdbm/internal/engine"
+)
+
+// Attached is a module's handle after [Attach]: its schema exists and its
+// migrations have run. It is a [*DB] that may also end what Attach opened.
+type Attached struct {
+	*DB
+	opened *opened // nil when the source was borrowed
+	ended  atomic.Bool
+}
+
+// opened is a pool that Attach or AttachAll opened, shared by what it returned.
+type opened struct {
+	pool  *Pool
+	users atomic.Int32
+}
+
+// Attach binds module m to the database of src and returns its handle. In
+// every mode it does the same: it validates m before anything is touched,
+// creates the module's extensions and schema where they are missing, finds the
+// schemas of the modules that m requires, and applies the migrations that are
+// pending, each once however many processes attach at the same time. With
+// nothing to do it writes nothing and works on a read-only server.
+//
+// The schema is the one of the *DB, else Config.Schema, else Module.Schema,
+// else Module.Name. A handle that another module's Attach returned is refused;
+// several modules in one schema take a handle of [Pool.Schema] each.
+//
+// A failed migration is a [*MigrationError]; a missing privilege is a
+// [*PrivilegeError]. A database that is ahead of the program's files, as in a
+// rolling deploy, attaches with a warning.
+//
+// The caller closes the result; that closes the pool only if Attach opened it.
+func Attach(ctx context.Context, src Source, m Module) (*Attached, error) {
+	as, err := AttachAll(ctx, src, m)
+	if err != nil {
+		return nil, err
+	}
+	return as[0], nil
+}
+
+// AttachAll attaches several modules to one source, those that are required
+// before those that require them, and returns the handles in the order given.
+// A pool that it opened closes with the last of them. When one module fails,
+// what was opened is closed again; the migrations of those before it stay.
+func AttachAll(ctx context.Context, src Source, ms ...Module) ([]*Attached, error) {
+	loads := make([]*loaded, len(ms))
+	for i, m := range ms {
+		l, err := m.load()
+		if err != nil {
+			return nil, fmt.Errorf("pgdbm: attach: %w", err)
+		}
+		loads[i] = l
+	}
+	order, err := dependencyOrder(loads)
+	if err != nil {
+		return nil, fmt.Errorf("pgdbm: attach: %w", err)
+	}
+	s, err := openSource(ctx, src)
+	if err != nil {
+		return nil, fmt.Errorf("pgdbm: attach: %w", err)
+	}
+	as, err := s.attach(ctx, loads, order)
+	if err != nil {
+		if s.owned {
+			s.pool.Close()
+		}
+		return nil, fmt.Errorf("pgdbm: attach: %w", publicError(err))
+	}
+	return as, nil
+}
+
+func (s sourced) attach(ctx context.Context, ms []*loaded, order []int) ([]*Attached, error) {
+	core := s.pool.core
+	if err := core.identify(ctx); err != nil {
+		return nil, err
+	}
+	var own *opened
+	if s.owned {
+		own = &opened{pool: s.pool}
+		own.users.Store(int32(len(ms)))
+	}
+	as := make([]*Attached, len(ms))
+	schemas := make(map[string]string) // of the modules attached so far
+	for _, i := range order {
+		db, err := s.attachOne(ctx, ms[i], schemas)
+		if err != nil {
+			return nil, err
+		}
+		schemas[ms[i].Name] = db.Schema()
+		as[i] = &Attached{DB: db, opened: own}
+		core.log().LogAttrs(ctx, slog.LevelDebug, "Module attached",
+			slog.String("module", ms[i].Name), slog.String("schema", db.Schema()))
+	}
+	return as, nil
+}
+
+func (s sourced) attachOne(ctx context.Context, m *loaded, attached map[string]string) (*DB, error) {
+	r := s.pool.core.runner("")
+	if len(m.Extensions) > 0 {
+		if err := r.EnsureExtensions(ctx, m.Extensions); err != nil {
+			return nil, fmt.Errorf("module %s: %w", m.Name, publicError(err))
+		}
+	}
+	db, err := s.bind(ctx, m, attached)
+	if err != nil {
+		return nil, err
+	}
+	if m.Files == nil {
+		if err := s.pool.core.runner(db.Schema()).EnsureSchema(ctx, db.Schema()); err != nil {
+			return nil, fmt.Errorf("module %s: %w", m.Name, publicError(err))
+		}
+		return db, nil
+	}
+	_, err = s.pool.core.runner(db.Schema()).Up(ctx, m.target(db))
+	return db, err
+}
+
+func (m *loaded) target(db *DB) engine.Target {
+	return engine.Target{Module: m.Name, Schema: db.h.schema, Files: m.files, Names: db.h.ns.names}
+}
+
+// bind makes the handle of a module: its schema, and the schemas of others that
+// its SQL may name.
+func (s sourced) bind(ctx context.Context, m *loaded, attached map[string]string) (*DB, error) {
+	schema := m.Name
+	switch {
+	case s.schema != "":
+		schema = s.schema
+	case m.Schema != "":
+		schema = m.Schema
+	}
+	aliases := make(map[string]string)
+	if h := s.handle; h != nil {
+		if h.module != "" && h.module != m.Name {
+			return nil, fmt.Errorf("module %s: the handle belongs to module %s", m.Name, h.module)
+		}
+		maps.Copy(aliases, h.ns.aliases)
+	}
+	if err := s.resolve(ctx, m, attached, aliases); err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.Name, err)
+	}
+	aliases[m.Name] = schema
+	return s.pool.core.handle(schema, m.Name, aliases)
+}
+
+// resolve completes aliases with the modules that m requires.
+func (s sourced) resolve(ctx context.Context, m *loaded, attached, aliases map[string]string) error {
+	var open []string
+	for _, name := range m.Requires {
+		if aliases[name] != "" {
+			continue
+		}
+		if schema, ok := attached[name]; ok {
+			aliases[name] = schema
+			continue
+		}
+		open = append(open, name)
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	recorded, err := s.pool.core.runner("").Schemas(ctx, open)
+	if err != nil {
+		return publicError(err)
+	}
+	for _, name := range open {
+		switch schemas := recorded[name]; len(schemas) {
+		case 1:
+			aliases[name] = schemas[0]
+		case 0:
+			return fmt.Errorf("requires %s, which is recorded in no schema of this database", name)
+		default:
+			return fmt.Errorf("requires %s, which is recorded in several schemas (%s): the handle needs an alias",
+				name, strings.Join(schemas, ", "))
+		}
+	}
+	return nil
+}
+
+// dependencyOrder sorts modules so that each follows those it requires; what
+// is not among them must be in the ledger. The order given decides otherwise.
+func dependencyOrder(ms []*loaded) ([]int, error) {
+	index := make(map[string]int, len(ms))
+	for i, m := range ms {
+		if _, twice := index[m.Name]; twice {
+			return nil, fmt.Errorf("module %s: given twice", m.Name)
+		}
+		index[m.Name] = i
+	}
+	const visiting, done = 1, 2
+	state := make([]int, len(ms))
+	var order []int
+	var path []string
+	var visit func(i int) error
+	visit = func(i int) error {
+		path = append(path, ms[i].Name)
+		switch state[i] {
+		case done:
+			path = path[:len(path)-1]
+			return nil
+		case visiting:
+			return fmt.Errorf("modules require each other: %s", strings.Join(path, " -> "))
+		}
+		state[i] = visiting
+		for _, name := range ms[i].Requires {
+			if j, ok := index[name]; ok {
+				if err := visit(j); err != nil {
+					return err
+				}
+			}
+		}
+		state[i] = done
+		order = append(order, i)
+		path = path[:len(path)-1]
+		return nil
+	}
+	for i := range ms {
+		if err := visit(i); err != nil {
+			return nil, err
+		}
+	}
+	return order, nil
+}
+
+// Shutdown ends what [Attach] opened, as [Pool.Shutdown] does; on a borrowed
+// source it does nothing. It may be called more than once.
+func (a *Attached) Shutdown(ctx context.Context) error {
+	if a.last() {
+		return a.opened.pool.Shutdown(ctx)
+	}
+	return nil
+}
+
+// Close ends what [Attach] opened, as [Pool.Close] does; on a borrowed source
+// it does nothing. It may be called more than once.
+func (a *Attached) Close() {
+	if a.last() {
+		a.opened.pool.Close()
+	}
+}
+
+// last reports whether the pool has no other user left.
+func (a *Attached) last() bool {
+	if a.opened == nil {
+		return false
+	}
+	if a.ended.Swap(true) {
+		return a.opened.users.Load() == 0
+	}
+	return a.opened.users.Add(-1) == 0
+}
+
+// runner is the migration engine on this pool's connections; schema says for
+// whom they are held.
+func (c *core) runner(schema string) *engine.Runner {
+	return &engine.Runner{
+		Acquire: func(ctx context.Context) (*pgx.Conn, func(discard bool), error) {
+			l, err := c.acquire(ctx, schema, "")
+			if err != nil {
+				return nil, nil, err
+			}
+			return l.conn.Conn(), l.end, nil
+		},
+		Logger: c.log(),
+		Tool:   tool,
+	}
+}
+
+// tool is what the ledger records as the program that applied a migration.
+var tool = "pgdbm " + version()
+
+func version() string {
+	const path = "github.com/pgdbm/pgdbm"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Path == path {
+		return info.Main.Version
+	}
+	for _, d := range info.Deps {
+		if d.Path == path {
+			return d.Version
+		}
+	}
+	return "unknown"
+}
+
+func init() {
+	bridge.PublicError = publicError
+	bridge.Prepare = func(ctx context.Context, db, module any) (*engine.Runner, engine.Target, error) {
+		d, m := db.(*DB), module.(Module)
+		l, err := m.load()
+		if err != nil {
+			return nil, engine.Target{}, err
+		}
+		if l.files == nil {
+			return nil, engine.Target{}, fmt.Errorf("module %s: %w", m.Name, errors.New("no migrations: Files is nil"))
+		}
+		s, err := openSource(ctx, d)
+		if err != nil {
+			return nil, engine.Target{}, err
+		}
+		bound, err := s.bind(ctx, l, nil)
+		if err != nil {
+			return nil, engine.Target{}, err
+		}
+		return d.h.core.runner(bound.h.schema), l.target(bound), nil
+	}
+}

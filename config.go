@@ -1,0 +1,399 @@
+package pgdbm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// Config says where a pool connects and how it behaves. The zero value of each
+// field is its default. Open and Attach copy what they use; a Config is never
+// changed and may be used again and concurrently. It prints without secrets.
+type Config struct {
+	// URL is a PostgreSQL connection URL or keyword/value string as pgx parses
+	// it, pool_* parameters included. What it leaves open comes from the libpq
+	// environment (PGHOST, PGSERVICE, PGPASSFILE, ...). The fields below win
+	// over it. Empty: environment and fields alone.
+	URL string
+
+	// Host, Port, Database, User and Password replace that part of the URL.
+	// Zero: what the URL says. Host may be the folder of a Unix socket.
+	Host     string
+	Port     uint16
+	Database string
+	User     string
+	Password string
+
+	// SSLMode, SSLRootCert, SSLCert, SSLKey and SSLPassword are libpq's
+	// parameters of these names; certificates and keys are files. Zero: what
+	// the URL says, else libpq's default ("prefer").
+	SSLMode     string
+	SSLRootCert string
+	SSLCert     string
+	SSLKey      string
+	SSLPassword string
+
+	// Schema is the schema of modules that are attached to this pool without a
+	// handle of their own. Empty: the module's own choice. It is never created
+	// by Open and never put into search_path.
+	Schema string
+
+	// MinConns and MaxConns bound the pool. MaxConns 0: pgxpool's default, the
+	// greater of 4 and the number of CPUs. MinConns 0: none is kept open.
+	MinConns int32
+	MaxConns int32
+
+	// MaxConnLifetime closes a connection this long after it was made, plus a
+	// random part of MaxConnLifetimeJitter. Zero: 30 minutes and a tenth of the
+	// lifetime. A negative jitter means none.
+	MaxConnLifetime       time.Duration
+	MaxConnLifetimeJitter time.Duration
+
+	// MaxConnIdleTime closes connections that were idle this long, and
+	// HealthCheckPeriod is the time between looks. Zero: 30 minutes, 1 minute.
+	MaxConnIdleTime   time.Duration
+	HealthCheckPeriod time.Duration
+
+	// ConnectTimeout bounds one attempt to connect. Zero: connect_timeout of
+	// the URL, else 10 seconds.
+	ConnectTimeout time.Duration
+
+	// AcquireTimeout bounds the wait for a free connection; past it the call
+	// fails with ErrAcquireTimeout. Zero: the call's context alone.
+	AcquireTimeout time.Duration
+
+	// StatementTimeout, LockTimeout and IdleInTransactionTimeout are the
+	// server's settings of these names, sent when a connection starts; poolers
+	// such as PgBouncer refuse them. Zero: not sent, the server decides.
+	StatementTimeout         time.Duration
+	LockTimeout              time.Duration
+	IdleInTransactionTimeout time.Duration
+
+	// Settings are further server settings, sent when a connection starts.
+	Settings map[string]string
+
+	// InitSQL runs on each new connection before it is used, by the simple
+	// protocol, so it may hold several statements. Templates are not expanded.
+	InitSQL string
+
+	// Retry governs how Open tries again when the server cannot be reached.
+	Retry Retry
+
+	// ApplicationName is what pg_stat_activity shows. Empty: the URL's, else
+	// the name of the running program.
+	ApplicationName string
+
+	// OnDuplicate says what Open does when this process already has a pool to
+	// the same database.
+	OnDuplicate DuplicatePolicy
+
+	// Logger receives warnings and, at debug level, each statement with its
+	// duration, never its arguments. Nil: slog.Default().
+	Logger *slog.Logger
+
+	// Tracer is set on each connection. Nil: none.
+	Tracer pgx.QueryTracer
+
+	// Pgx, if not nil, may change the pool's configuration after everything
+	// above has been applied to it. Its error makes Open fail.
+	Pgx func(*pgxpool.Config) error
+}
+
+// Retry governs how [Open] tries again while the server refuses connections,
+// starts up, or has none free. A wrong password or database is not retried.
+type Retry struct {
+	// Attempts is the number of tries, the first included. Zero: 3.
+	// One means no retry.
+	Attempts int
+	// Within bounds the time in which a further try may start. Zero: 3 seconds.
+	Within time.Duration
+	// Backoff is the pause after the first try; it doubles, with jitter.
+	// Zero: 250 milliseconds.
+	Backoff time.Duration
+}
+
+// DuplicatePolicy says what [Open] does about a second pool to one database.
+type DuplicatePolicy int
+
+const (
+	// DuplicateWarn logs a warning to the loggers of both pools.
+	DuplicateWarn DuplicatePolicy = iota
+	// DuplicateFail makes Open fail with [ErrDuplicatePool].
+	DuplicateFail
+)
+
+const (
+	defaultConnectTimeout  = 10 * time.Second
+	defaultMaxConnLifetime = 30 * time.Minute
+)
+
+// pgxConfig builds the pool's configuration. Its errors never quote the URL.
+func (c Config) pgxConfig() (*pgxpool.Config, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	connString := c.connString()
+	pc, err := pgxpool.ParseConfig(connString)
+	if err != nil {
+		return nil, parseError(err)
+	}
+	c.applyPool(pc, connString)
+	c.applySession(pc.ConnConfig)
+	if c.Pgx != nil {
+		if err := c.Pgx(pc); err != nil {
+			return nil, fmt.Errorf("Pgx hook: %w", err)
+		}
+	}
+	// After the hook, which may set AfterConnect: the initial SQL runs all the same.
+	if c.InitSQL != "" {
+		pc.AfterConnect = initialSQL(c.InitSQL, pc.AfterConnect)
+	}
+	return pc, nil
+}
+
+func (c Config) validate() error {
+	for _, n := range []struct {
+		field string
+		value time.Duration
+	}{
+		{"MaxConnLifetime", c.MaxConnLifetime}, {"MaxConnIdleTime", c.MaxConnIdleTime},
+		{"HealthCheckPeriod", c.HealthCheckPeriod}, {"ConnectTimeout", c.ConnectTimeout},
+		{"AcquireTimeout", c.AcquireTimeout}, {"StatementTimeout", c.StatementTimeout},
+		{"LockTimeout", c.LockTimeout}, {"IdleInTransactionTimeout", c.IdleInTransactionTimeout},
+		{"Retry.Within", c.Retry.Within}, {"Retry.Backoff", c.Retry.Backoff},
+	} {
+		if n.value < 0 {
+			return fmt.Errorf("%s: %v is negative", n.field, n.value)
+		}
+	}
+	switch {
+	case c.MinConns < 0:
+		return fmt.Errorf("MinConns: %d is negative", c.MinConns)
+	case c.MaxConns < 0:
+		return fmt.Errorf("MaxConns: %d is negative", c.MaxConns)
+	case c.MaxConns > 0 && c.MinConns > c.MaxConns:
+		return fmt.Errorf("MinConns: %d is more than MaxConns, %d", c.MinConns, c.MaxConns)
+	case c.Retry.Attempts < 0:
+		return fmt.Errorf("Retry.Attempts: %d is negative", c.Retry.Attempts)
+	case c.OnDuplicate != DuplicateWarn && c.OnDuplicate != DuplicateFail:
+		return fmt.Errorf("OnDuplicate: %d is not a DuplicatePolicy", c.OnDuplicate)
+	}
+	if c.Schema != "" {
+		if err := sqltemplate.ValidateSchema(c.Schema); err != nil {
+			return fmt.Errorf("Schema: %w", err)
+		}
+	}
+	return nil
+}
+
+// connString puts the fields behind the URL's own parameters, where they win:
+// as libpq does, pgx takes the last of several equal ones.
+func (c Config) connString() string {
+	type param struct{ name, value string }
+	params := []param{
+		{"host", c.Host}, {"user", c.User}, {"password", c.Password},
+		{"sslmode", c.SSLMode}, {"sslrootcert", c.SSLRootCert}, {"sslcert", c.SSLCert},
+		{"sslkey", c.SSLKey}, {"sslpassword", c.SSLPassword},
+	}
+	if c.Port != 0 {
+		params = append(params, param{"port", strconv.Itoa(int(c.Port))})
+	}
+	params = append(params, param{"dbname", c.Database})
+
+	if isURL(c.URL) {
+		s, sep := c.URL, "?"
+		if strings.Contains(s, "?") {
+			sep = "&"
+		}
+		for _, p := range params {
+			if p.value != "" {
+				// pgx, as libpq, takes "+" for itself, not for a space.
+				s += sep + p.name + "=" + strings.ReplaceAll(url.QueryEscape(p.value), "+", "%20")
+				sep = "&"
+			}
+		}
+		return s
+	}
+	quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+	words := []string{c.URL}
+	for _, p := range params {
+		if p.value != "" {
+			words = append(words, p.name+"='"+quote.Replace(p.value)+"'")
+		}
+	}
+	return strings.TrimSpace(strings.Join(words, " "))
+}
+
+func (c Config) applyPool(pc *pgxpool.Config, connString string) {
+	if c.MaxConns > 0 {
+		pc.MaxConns = c.MaxConns
+	}
+	if c.MinConns > 0 {
+		pc.MinConns = c.MinConns
+		pc.MaxConns = max(pc.MaxConns, c.MinConns)
+	}
+	switch {
+	case c.MaxConnLifetime > 0:
+		pc.MaxConnLifetime = c.MaxConnLifetime
+	case !strings.Contains(connString, "pool_max_conn_lifetime="):
+		pc.MaxConnLifetime = defaultMaxConnLifetime
+	}
+	switch {
+	case c.MaxConnLifetimeJitter > 0:
+		pc.MaxConnLifetimeJitter = c.MaxConnLifetimeJitter
+	case c.MaxConnLifetimeJitter == 0 && !strings.Contains(connString, "pool_max_conn_lifetime_jitter="):
+		// Without jitter, connections made together all end together.
+		pc.MaxConnLifetimeJitter = pc.MaxConnLifetime / 10
+	}
+	if c.MaxConnIdleTime > 0 {
+		pc.MaxConnIdleTime = c.MaxConnIdleTime
+	}
+	if c.HealthCheckPeriod > 0 {
+		pc.HealthCheckPeriod = c.HealthCheckPeriod
+	}
+}
+
+func (c Config) applySession(cc *pgx.ConnConfig) {
+	switch {
+	case c.ConnectTimeout > 0:
+		cc.ConnectTimeout = c.ConnectTimeout
+	case cc.ConnectTimeout == 0:
+		cc.ConnectTimeout = defaultConnectTimeout
+	}
+	// RuntimeParams travel in the startup message, and poolers refuse those
+	// they do not know: only what the user asked for goes in.
+	params := cc.RuntimeParams
+	maps.Copy(params, c.Settings)
+	for _, t := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"statement_timeout", c.StatementTimeout},
+		{"lock_timeout", c.LockTimeout},
+		{"idle_in_transaction_session_timeout", c.IdleInTransactionTimeout},
+	} {
+		if t.value > 0 {
+			// A timeout below a millisecond must not become 0, which is none.
+			params[t.name] = strconv.FormatInt(max(1, t.value.Milliseconds()), 10)
+		}
+	}
+	if c.ApplicationName != "" {
+		params["application_name"] = c.ApplicationName
+	} else if params["application_name"] == "" {
+		params["application_name"] = filepath.Base(os.Args[0])
+	}
+	if c.Tracer != nil {
+		cc.Tracer = c.Tracer
+	}
+}
+
+func initialSQL(sql string, next func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
+	return func(ctx context.Context, conn *pgx.Conn) error {
+		if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			return fmt.Errorf("initial SQL: %w", err)
+		}
+		if next != nil {
+			return next(ctx, conn)
+		}
+		return nil
+	}
+}
+
+// parseError keeps the fact of a parse error and drops what could hold a
+// secret: the connection string, and causes that quote parts of it. A password
+// with an unescaped "/" is taken for a port, so even "invalid port" quotes it.
+func parseError(err error) error {
+	var pe *pgconn.ParseConfigError
+	if !errors.As(err, &pe) {
+		return errors.New("connection string cannot be parsed")
+	}
+	text := err.Error()
+	if i := strings.LastIndex(text, "`: "); i >= 0 {
+		text = text[i+len("`: "):]
+	}
+	fact, _, _ := strings.Cut(text, " (")
+	if cause := errors.Unwrap(pe); cause != nil && strings.Contains(fact, "TLS") {
+		return fmt.Errorf("%s: %w", fact, cause)
+	}
+	return errors.New(fact)
+}
+
+// String names where c connects, without secrets.
+func (c Config) String() string {
+	var b strings.Builder
+	b.WriteString("pgdbm.Config{")
+	sep := ""
+	add := func(name, value string) {
+		if value != "" && value != "0" {
+			fmt.Fprintf(&b, "%s%s: %s", sep, name, value)
+			sep = ", "
+		}
+	}
+	add("URL", URL(c.URL).String())
+	add("Host", c.Host)
+	add("Port", strconv.Itoa(int(c.Port)))
+	add("Database", c.Database)
+	add("User", c.User)
+	add("Schema", c.Schema)
+	add("MaxConns", strconv.Itoa(int(c.MaxConns)))
+	b.WriteString("}")
+	return b.String()
+}
+
+// GoString is String, so that %#v prints no secret either.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue makes slog print c without secrets.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+func isURL(s string) bool {
+	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
+}
+
+// URL is a connection URL or keyword/value string; as a [Source] it is short
+// for Config{URL: ...}. It prints without password and parameters.
+type URL string
+
+// String returns scheme, user, host and database of u. A keyword/value string
+// is not shown, since what is secret in it cannot be told with certainty.
+func (u URL) String() string {
+	if u == "" {
+		return ""
+	}
+	s := string(u)
+	if !isURL(s) {
+		return "(keyword/value string)"
+	}
+	_, rest, _ := strings.Cut(s, "://")
+	parsed, err := url.Parse(s)
+	// An "@" behind the authority is the sign of a password with an unescaped
+	// "/", "?" or "#", whose first part would pass for a port.
+	if i := strings.IndexAny(rest, "/?#"); err != nil || i >= 0 && strings.Contains(rest[i:], "@") {
+		return "(URL that cannot be parsed)"
+	}
+	shown := url.URL{Scheme: parsed.Scheme, Host: parsed.Host, Path: parsed.Path}
+	if parsed.User != nil {
+		shown.User = url.User(parsed.User.Username())
+	}
+	return shown.String()
+}
+
+// GoString is String, so that %#v prints no secret either.
+func (u URL) GoString() string { return u.String() }
+
+// LogValue makes slog print u without secrets.
+func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }

@@ -1,0 +1,211 @@
+package pgdbm
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// Conn is one connection, held for the length of [DB.WithConn], for work that
+// needs a session: LISTEN, temporary tables, session locks. It is not safe for
+// concurrent use and must not be kept.
+type Conn struct {
+	h     *handle
+	pgx   *pgx.Conn
+	run   sessionExecutor
+	dirty bool // the session may have state that the next user must not get
+}
+
+// WithConn runs fn with a connection of its own. Afterwards the connection
+// goes back to the pool if its session is as it was before, and is closed if
+// fn left anything in it: settings, a role, LISTEN, temporary tables, advisory
+// locks, prepared statements, an open transaction. It is closed, too, when fn
+// used [Conn.Pgx], whose use cannot be followed. A setting of an extension's
+// or an application's own made inside a function or a DO block goes unseen:
+// the server does not list those.
+//
+// fn's context is marked as in [DB.InTx].
+func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn) error) error {
+	l, err := db.h.core.acquire(ctx, db.h.schema, "")
+	if err != nil {
+		return err
+	}
+	conn := l.conn.Conn()
+	before, err := sessionBaseline(ctx, conn)
+	if err != nil {
+		l.discard()
+		return err
+	}
+	c := &Conn{h: db.h, pgx: conn, run: sessionExecutor{conn}}
+	fnCtx, h := markHeld(ctx, db.h.core.pgx)
+	keep := false
+	defer func() {
+		h.done.Store(true)
+		if keep {
+			l.release()
+		} else {
+			l.discard()
+		}
+	}()
+	err = fn(fnCtx, c)
+	keep = !c.dirty && sessionUnchanged(ctx, conn, before)
+	return err
+}
+
+// Exec executes sql on the connection and returns its command tag.
+func (c *Conn) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	c.inspect(sql)
+	return c.run.exec(ctx, c.h, sql, args)
+}
+
+// Query executes sql on the connection and returns its rows, which must be
+// closed or read to the end before the next statement.
+func (c *Conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	c.inspect(sql)
+	return c.run.query(ctx, c.h, sql, args)
+}
+
+// QueryRow executes sql on the connection and returns its first row.
+func (c *Conn) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	c.inspect(sql)
+	return c.run.queryRow(ctx, c.h, sql, args)
+}
+
+// SendBatch sends b, which is not changed, on the connection.
+func (c *Conn) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	for _, q := range b.QueuedQueries {
+		c.inspect(q.SQL)
+	}
+	return c.run.sendBatch(ctx, c.h, b)
+}
+
+// CopyFrom copies rows into table; see [DB.CopyFrom].
+func (c *Conn) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	return c.run.copyFrom(ctx, c.h, table, columns, src)
+}
+
+// Begin begins a transaction on the connection; the result is a [*Tx].
+func (c *Conn) Begin(ctx context.Context) (pgx.Tx, error) {
+	return c.BeginTx(ctx, pgx.TxOptions{})
+}
+
+// BeginTx begins a transaction on the connection; the result is a [*Tx].
+func (c *Conn) BeginTx(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error) {
+	t, err := c.pgx.BeginTx(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return newTx(c.h, t, nil), nil
+}
+
+// InTx runs fn in a transaction on the connection; see [DB.InTx].
+func (c *Conn) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
+	t, err := c.pgx.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	return newTx(c.h, t, nil).scope(ctx, fn)
+}
+
+// Schema returns the schema that c is seen from.
+func (c *Conn) Schema() string { return c.h.schema }
+
+// Expand returns sql as it would go to the server.
+func (c *Conn) Expand(sql string) (string, error) { return c.h.expand(sql) }
+
+// Pgx returns the connection below, for what this package does not offer, such
+// as WaitForNotification. The connection is closed after WithConn.
+func (c *Conn) Pgx() *pgx.Conn {
+	c.dirty = true
+	return c.pgx
+}
+
+// inspect finds the statements whose effect on the session the server does not
+// show: settings with a name of the application's own, as row security
+// policies use them.
+func (c *Conn) inspect(sql string) {
+	c.dirty = c.dirty || setsSession(sql)
+}
+
+func setsSession(sql string) bool {
+	var first, second string
+	for lex := sqltemplate.NewLexer(sql); ; {
+		tok, ok := lex.Next()
+		switch {
+		case !ok:
+			return setsFirst(first, second)
+		case tok.Kind == sqltemplate.Semicolon:
+			if setsFirst(first, second) {
+				return true
+			}
+			first, second = "", ""
+			continue
+		case tok.Kind != sqltemplate.Ident:
+			continue
+		}
+		word := strings.ToLower(sql[tok.Start:tok.End])
+		switch {
+		case word == "set_config":
+			return true
+		case first == "":
+			first = word
+		case second == "":
+			second = word
+		}
+	}
+}
+
+func setsFirst(first, second string) bool {
+	return first == "set" && second != "local" && second != "transaction" && second != "constraints"
+}
+
+// sessionSQL describes what a session carries from one user to the next.
+const sessionSQL = `SELECT concat_ws('|', current_user, session_user,
+	(SELECT md5(string_agg(name || '=' || setting, ',' ORDER BY name)) FROM pg_catalog.pg_settings WHERE source = 'session'),
+	(SELECT count(*) FROM pg_catalog.pg_listening_channels()),
+	(SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()),
+	(SELECT count(*) FROM pg_catalog.pg_prepared_statements WHERE from_sql),
+	(SELECT count(*) FROM pg_catalog.pg_cursors WHERE is_holdable),
+	(SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()))`
+
+// sessionKey keeps the first description of a connection with it.
+const sessionKey = "pgdbm.session"
+
+// sessionBaseline describes the session before its first WithConn: what a hook
+// or initial SQL has set is no reason to close it.
+func sessionBaseline(ctx context.Context, conn *pgx.Conn) (string, error) {
+	data := conn.PgConn().CustomData()
+	if s, ok := data[sessionKey].(string); ok {
+		return s, nil
+	}
+	s, err := sessionState(ctx, conn)
+	if err == nil {
+		data[sessionKey] = s
+	}
+	return s, err
+}
+
+func sessionUnchanged(ctx context.Context, conn *pgx.Conn, before string) bool {
+	if conn.IsClosed() || conn.PgConn().IsBusy() || conn.PgConn().TxStatus() != 'I' {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	now, err := sessionState(ctx, conn)
+	return err == nil && now == before
+}
+
+func sessionState(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var s string
+	// By the simple protocol, so that it leaves no prepared statement.
+	err := conn.QueryRow(ctx, sessionSQL, pgx.QueryExecModeSimpleProtocol).Scan(&s)
+	if err != nil {
+		return "", errors.Join(errors.New("pgdbm: describe session"), err)
+	}
+	return s, nil
+}

@@ -1,0 +1,253 @@
+package pgdbm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// core is what all handles and views of one pool share.
+type core struct {
+	pgx            *pgxpool.Pool
+	owned          bool // Open made pgx, so shutdown closes it
+	logger         *slog.Logger
+	schema         string // Config.Schema
+	acquireTimeout time.Duration
+	texts          *textCache
+	run            executor
+	entry          *poolEntry
+
+	closing atomic.Bool // set under mu; read without it as an early refusal
+
+	mu      sync.Mutex // guards the fields below
+	leases  lease      // sentinel of a ring of the leases in use
+	inUse   int
+	drained chan struct{} // closed once closing and inUse == 0
+	closed  chan struct{} // closed once pgx.Close has returned; nil before it is called
+}
+
+func newCore(p *pgxpool.Pool, owned bool) *core {
+	c := &core{pgx: p, owned: owned, texts: newTextCache(), drained: make(chan struct{})}
+	c.leases.prev, c.leases.next = &c.leases, &c.leases
+	c.run = &poolExecutor{c}
+	return c
+}
+
+// log returns the logger; the default one is looked up anew, so that a program
+// may set it after it opened its pool.
+func (c *core) log() *slog.Logger {
+	if c.logger != nil {
+		return c.logger
+	}
+	return slog.Default()
+}
+
+// lease is one connection in the hands of one caller, from acquire to release.
+// It remembers who took it, for Shutdown to name. Leases are recycled: nothing
+// that outlives the release may point at one.
+type lease struct {
+	core   *core
+	conn   *pgxpool.Conn
+	schema string
+	sql    string // of a single statement; else the call stack says who it is
+	since  time.Time
+	pcs    [8]uintptr
+	npcs   int
+
+	prev, next *lease // guarded by core.mu
+
+	// Result sets handed out are never used again, since callers may look at
+	// them after Close; so they are cut off slabs, as pgxpool does.
+	rowsSlab []rows
+	rowSlab  []row
+}
+
+var leasePool = sync.Pool{New: func() any { return new(lease) }}
+
+// acquire takes a connection on behalf of a handle bound to schema. sql, if
+// not empty, is the statement that it is for and whose end gives it back; other
+// users are known by their call stack, which costs as much as a twentieth of a
+// fast query.
+func (c *core) acquire(ctx context.Context, schema, sql string) (*lease, error) {
+	if c.closing.Load() {
+		return nil, ErrClosed
+	}
+	if holding(ctx, c.pgx) {
+		return nil, ErrNestedAcquire
+	}
+	conn, err := c.acquireConn(ctx)
+	if err != nil {
+		if c.closing.Load() {
+			return nil, ErrClosed
+		}
+		return nil, err
+	}
+	l := leasePool.Get().(*lease)
+	l.core, l.conn, l.schema, l.sql, l.since = c, conn, schema, sql, time.Now()
+	l.npcs = 0
+	if sql == "" {
+		l.npcs = runtime.Callers(3, l.pcs[:])
+	}
+
+	c.mu.Lock()
+	if c.closing.Load() {
+		c.mu.Unlock()
+		conn.Release()
+		return nil, ErrClosed
+	}
+	l.prev, l.next = c.leases.prev, &c.leases
+	l.prev.next, l.next.prev = l, l
+	c.inUse++
+	c.mu.Unlock()
+	return l, nil
+}
+
+func (c *core) acquireConn(ctx context.Context) (*pgxpool.Conn, error) {
+	if c.acquireTimeout <= 0 {
+		return c.pgx.Acquire(ctx)
+	}
+	limited, cancel := context.WithTimeout(ctx, c.acquireTimeout)
+	defer cancel()
+	conn, err := c.pgx.Acquire(limited)
+	if err != nil && ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
+		s := c.pgx.Stat()
+		return nil, fmt.Errorf("%w: %d of %d in use after %v", ErrAcquireTimeout, s.AcquiredConns(), s.MaxConns(), c.acquireTimeout)
+	}
+	return conn, err
+}
+
+// release gives the connection back. It must be called exactly once.
+func (l *lease) release() { l.end(false) }
+
+// discard closes the connection instead of giving it back.
+func (l *lease) discard() { l.end(true) }
+
+func (l *lease) end(discard bool) {
+	c, conn := l.core, l.conn
+	c.mu.Lock()
+	l.prev.next, l.next.prev = l.next, l.prev
+	l.prev, l.next = nil, nil
+	c.inUse--
+	last := c.inUse == 0 && c.closing.Load()
+	c.mu.Unlock()
+
+	l.core, l.conn, l.schema, l.sql = nil, nil, "", ""
+	leasePool.Put(l)
+
+	if discard {
+		// pgxpool destroys a closed connection when it comes back.
+		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+		_ = conn.Conn().Close(ctx)
+		cancel()
+	}
+	conn.Release()
+	if last {
+		close(c.drained)
+	}
+}
+
+// shutdown drains and closes; it may be called by several goroutines at once.
+func (c *core) shutdown(ctx context.Context) error {
+	c.mu.Lock()
+	if !c.closing.Swap(true) && c.inUse == 0 {
+		close(c.drained)
+	}
+	c.mu.Unlock()
+	c.entry.leave()
+
+	select {
+	case <-c.drained:
+	case <-ctx.Done():
+		c.closePgx() // so that connections end as they come back
+		return c.shutdownError(ctx)
+	}
+	select {
+	case <-c.closePgx():
+		return nil
+	case <-ctx.Done():
+		return c.shutdownError(ctx)
+	}
+}
+
+// closePgx starts to close an owned pool, once, and returns a channel that is
+// closed when that is done. pgxpool's Close waits for every connection without
+// limit, so it has a goroutine of its own, which ends with the last of them.
+func (c *core) closePgx() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed == nil {
+		done := make(chan struct{})
+		c.closed = done
+		if !c.owned {
+			close(done)
+			return done
+		}
+		go func() {
+			defer close(done)
+			c.pgx.Close()
+		}()
+	}
+	return c.closed
+}
+
+func (c *core) shutdownError(ctx context.Context) error {
+	e := &ShutdownError{Err: context.Cause(ctx)}
+	c.mu.Lock()
+	for l := c.leases.next; l != &c.leases; l = l.next {
+		h := Holder{Schema: l.schema, SQL: l.sql, Held: time.Since(l.since)}
+		if l.sql == "" {
+			h.Caller = outside(l.pcs[:l.npcs])
+		}
+		e.Holders = append(e.Holders, h)
+	}
+	c.mu.Unlock()
+	if c.owned {
+		e.Foreign = max(0, int(c.pgx.Stat().AcquiredConns())-len(e.Holders))
+	}
+	if len(e.Holders)+e.Foreign == 0 && c.isClosed() {
+		return nil // the last one came back while we looked
+	}
+	return e
+}
+
+func (c *core) isClosed() bool {
+	select {
+	case <-c.closePgx():
+		return true
+	default:
+		return false
+	}
+}
+
+// callerOutside is the file:line that called into this package.
+func callerOutside() string {
+	var pcs [16]uintptr
+	return outside(pcs[:runtime.Callers(2, pcs[:])])
+}
+
+// outside is the innermost frame of pcs that is not this package's own code.
+func outside(pcs []uintptr) string {
+	frames := runtime.CallersFrames(slices.Clone(pcs))
+	for {
+		f, more := frames.Next()
+		if f.Function != "" && !strings.HasPrefix(f.Function, packagePrefix) {
+			return fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
+		if !more {
+			return "unknown"
+		}
+	}
+}
+
+// packagePrefix begins the name of every function of this package, and of no
+// other: an external test package is called pgdbm_test.
+const packagePrefix = "github.com/pgdbm/pgdbm."

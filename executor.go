@@ -1,0 +1,241 @@
+package pgdbm
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// executor runs SQL for a handle. One takes a connection of the pool for each
+// call, the other runs on a connection or transaction that is held already.
+// Templates reach it unexpanded, so that an executor may key statements by
+// template instead of by text.
+type executor interface {
+	exec(ctx context.Context, h *handle, sql string, args []any) (pgconn.CommandTag, error)
+	query(ctx context.Context, h *handle, sql string, args []any) (pgx.Rows, error)
+	queryRow(ctx context.Context, h *handle, sql string, args []any) pgx.Row
+	sendBatch(ctx context.Context, h *handle, b *pgx.Batch) pgx.BatchResults
+	copyFrom(ctx context.Context, h *handle, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error)
+}
+
+// handle is one schema's view of a pool, shared by the DB and by the
+// transactions and connections that come from it. It is immutable.
+type handle struct {
+	core   *core
+	ns     *namespace
+	schema string
+	module string // set by Attach, else empty
+}
+
+func (h *handle) expand(sql string) (string, error) { return h.core.texts.expand(h.ns, sql) }
+
+// table completes a one-part identifier with the handle's schema.
+func (h *handle) table(name pgx.Identifier) pgx.Identifier {
+	if len(name) == 1 {
+		return pgx.Identifier{h.schema, name[0]}
+	}
+	return name
+}
+
+// traced returns a function that logs sql with its duration at debug level, or
+// nil when nobody wants to know.
+func (h *handle) traced(ctx context.Context, sql string) func(error) {
+	log := h.core.log()
+	if !log.Enabled(ctx, slog.LevelDebug) {
+		return nil
+	}
+	start := time.Now()
+	return func(err error) {
+		attrs := []slog.Attr{
+			slog.String("schema", h.schema),
+			slog.String("sql", sql),
+			slog.Duration("duration", time.Since(start)),
+		}
+		if err != nil {
+			attrs = append(attrs, slog.String("sqlstate", sqlState(err)))
+		}
+		log.LogAttrs(ctx, slog.LevelDebug, "SQL", attrs...)
+	}
+}
+
+// poolExecutor takes a connection for each call.
+type poolExecutor struct{ core *core }
+
+func (e *poolExecutor) exec(ctx context.Context, h *handle, sql string, args []any) (tag pgconn.CommandTag, err error) {
+	text, err := h.expand(sql)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	l, err := e.core.acquire(ctx, h.schema, sql)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	defer l.release()
+	if done := h.traced(ctx, sql); done != nil {
+		defer func() { done(err) }()
+	}
+	return l.conn.Conn().Exec(ctx, text, args...)
+}
+
+func (e *poolExecutor) query(ctx context.Context, h *handle, sql string, args []any) (pgx.Rows, error) {
+	text, err := h.expand(sql)
+	if err != nil {
+		return errRows{err}, err
+	}
+	l, err := e.core.acquire(ctx, h.schema, "")
+	if err != nil {
+		return errRows{err}, err
+	}
+	done := h.traced(ctx, sql)
+	ok := false
+	defer func() {
+		if !ok { // an argument's Value method may panic, too
+			l.release()
+		}
+	}()
+	rs, err := l.conn.Conn().Query(ctx, text, args...)
+	if err != nil {
+		if done != nil {
+			done(err)
+		}
+		return errRows{err}, err
+	}
+	ok = true
+	return l.rows(rs, done), nil
+}
+
+func (e *poolExecutor) queryRow(ctx context.Context, h *handle, sql string, args []any) pgx.Row {
+	text, err := h.expand(sql)
+	if err != nil {
+		return errRow{err}
+	}
+	l, err := e.core.acquire(ctx, h.schema, sql)
+	if err != nil {
+		return errRow{err}
+	}
+	done := h.traced(ctx, sql)
+	ok := false
+	defer func() {
+		if !ok {
+			l.release()
+		}
+	}()
+	r := l.conn.Conn().QueryRow(ctx, text, args...)
+	ok = true
+	return l.row(r, done)
+}
+
+func (e *poolExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) pgx.BatchResults {
+	expanded, err := h.expandBatch(b)
+	if err != nil {
+		return pgx.FailedBatchResults(b, err)
+	}
+	l, err := e.core.acquire(ctx, h.schema, "")
+	if err != nil {
+		return pgx.FailedBatchResults(b, err)
+	}
+	br := &batchResults{lease: l, done: h.tracedBatch(ctx, b)}
+	ok := false
+	defer func() {
+		if !ok {
+			l.release()
+		}
+	}()
+	br.BatchResults = l.conn.Conn().SendBatch(ctx, expanded)
+	ok = true
+	if t := br.BatchResults.Tx(); t != nil {
+		// The transaction owns the connection now.
+		br.lease = nil
+		br.tx = newTx(h, t, l)
+	}
+	return br
+}
+
+func (e *poolExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
+	l, err := e.core.acquire(ctx, h.schema, "")
+	if err != nil {
+		return 0, err
+	}
+	defer l.release()
+	return copyInto(ctx, h, l.conn.Conn(), table, columns, src)
+}
+
+// session is what *pgx.Conn and pgx.Tx have in common.
+type session interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error)
+}
+
+// sessionExecutor runs on a connection or transaction that its owner holds.
+type sessionExecutor struct{ session }
+
+func (e sessionExecutor) exec(ctx context.Context, h *handle, sql string, args []any) (tag pgconn.CommandTag, err error) {
+	text, err := h.expand(sql)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	if done := h.traced(ctx, sql); done != nil {
+		defer func() { done(err) }()
+	}
+	return e.Exec(ctx, text, args...)
+}
+
+func (e sessionExecutor) query(ctx context.Context, h *handle, sql string, args []any) (pgx.Rows, error) {
+	text, err := h.expand(sql)
+	if err != nil {
+		return errRows{err}, err
+	}
+	done := h.traced(ctx, sql)
+	rs, err := e.Query(ctx, text, args...)
+	if done == nil {
+		return rs, err
+	}
+	if err != nil {
+		done(err)
+		return rs, err
+	}
+	return &rows{Rows: rs, done: done}, nil
+}
+
+func (e sessionExecutor) queryRow(ctx context.Context, h *handle, sql string, args []any) pgx.Row {
+	text, err := h.expand(sql)
+	if err != nil {
+		return errRow{err}
+	}
+	done := h.traced(ctx, sql)
+	r := e.QueryRow(ctx, text, args...)
+	if done == nil {
+		return r
+	}
+	return &row{Row: r, done: done}
+}
+
+func (e sessionExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) pgx.BatchResults {
+	expanded, err := h.expandBatch(b)
+	if err != nil {
+		return pgx.FailedBatchResults(b, err)
+	}
+	br := &batchResults{done: h.tracedBatch(ctx, b), BatchResults: e.SendBatch(ctx, expanded)}
+	if t := br.BatchResults.Tx(); t != nil {
+		br.tx = newTx(h, t, nil)
+	}
+	return br
+}
+
+func (e sessionExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	return copyInto(ctx, h, e.session, table, columns, src)
+}
+
+func copyInto(ctx context.Context, h *handle, s session, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
+	table = h.table(table)
+	if done := h.traced(ctx, "COPY "+table.Sanitize()); done != nil {
+		defer func() { done(err) }()
+	}
+	return s.CopyFrom(ctx, table, columns, src)
+}
