@@ -1,0 +1,32 @@
+// Package migrate applies and inspects the migrations of modules: it is what
+// [pgdbm.Attach] does, by hand, for programs that migrate in a step of their
+// own or want to know where a database stands.
+//
+//	res, err := migrate.Up(ctx, db, billing.Module, nil)
+//	if err != nil {
+//		return err // a *pgdbm.MigrationError, with file, line and column
+//	}
+//	for _, f := range res.Applied {
+//		fmt.Println(f.File, f.Duration)
+//	}
+//
+// Every function takes a handle, which says the schema, and the module, and
+// returns a typed result. A failed migration is an error, never a status. The
+// functions are safe for concurrent use, in one process and in several: a
+// migration is applied once, by whoever comes first, and nobody fails on
+// account of the others.
+//
+// # Ledger
+//
+// What has been applied is recorded in the table pgdbm.migrations of the same
+// database, keyed by module, schema and version. Each file runs in one
+// transaction together with its row, under an advisory lock of that
+// transaction, so a crash at any point leaves nothing half-recorded, also
+// behind a transaction pooler.
+//
+// # Files
+//
+// Files are named 001_name.sql, V1__name.sql or 20060102150405_name.sql and run
+// in numeric order. They are sent to the server whole. A file that begins or
+// ends a transaction of its own is refused when it is loaded.
+package migrate

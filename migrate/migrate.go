@@ -1,0 +1,188 @@
+package migrate
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/internal/bridge"
+	"github.com/pgdbm/pgdbm/internal/engine"
+)
+
+// Conditions to branch on with errors.Is, each inside a [*pgdbm.MigrationError].
+var (
+	// ErrOrder: a file is not recorded although a higher version is.
+	ErrOrder = engine.ErrOrder
+	// ErrChanged: the statements of a file differ from those that were applied.
+	ErrChanged = engine.ErrChanged
+	// ErrMissing: a version is recorded whose file is gone, while files of
+	// higher versions are there.
+	ErrMissing = engine.ErrMissing
+	// ErrConflict: another schema has this version of the module with other
+	// statements, so that two different modules may bear one name.
+	ErrConflict = engine.ErrConflict
+	// ErrSchemaGone: the ledger has migrations of a schema that was dropped.
+	ErrSchemaGone = engine.ErrSchemaGone
+	// ErrLocked: the context ended while another session held the schema's lock.
+	ErrLocked = engine.ErrLocked
+	// ErrReadOnly: there is something to apply and the server is a standby.
+	ErrReadOnly = engine.ErrReadOnly
+	// ErrCommitUnknown: the connection was lost while a migration committed.
+	// Running again finds out and goes on.
+	ErrCommitUnknown = engine.ErrCommitUnknown
+)
+
+// State says where a version stands.
+type State string
+
+const (
+	Pending   State = "pending"   // to be applied
+	Failed    State = "failed"    // tried and rolled back; pending like any other
+	Applied   State = "applied"   // recorded
+	Baselined State = "baselined" // recorded as in effect before pgdbm came
+	Cosmetic  State = "cosmetic"  // applied; space or comments of the file changed since
+	Changed   State = "changed"   // applied; statements of the file changed since: refused
+	Late      State = "late"      // not recorded while a higher version is: refused
+	Missing   State = "missing"   // recorded, the file is gone: refused
+	Ahead     State = "ahead"     // recorded, newer than all files: a newer program was here
+	Conflict  State = "conflict"  // another schema has it with other statements: refused
+)
+
+// File is a migration file that was applied or would be.
+type File struct {
+	Version  string        // decimal, without leading zeros
+	File     string        // base name
+	Duration time.Duration // how long it ran; 0 in a plan
+}
+
+// Warning is a finding that does not keep a migration from running.
+type Warning struct {
+	Version string
+	File    string
+	Text    string
+}
+
+// UpOptions is for options to come; nil is the same as its zero value.
+type UpOptions struct{}
+
+// UpResult is what [Up] did.
+type UpResult struct {
+	Module   string
+	Schema   string
+	Applied  []File // by this call, in order
+	Warnings []Warning
+}
+
+// Up applies the pending migrations of m in the schema of db. With nothing
+// pending it makes one round trip and writes nothing. After an error the
+// result says what was applied before it, and Up may be called again.
+func Up(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, _ *UpOptions) (*UpResult, error) {
+	r, t, err := bridge.Prepare(ctx, db, m)
+	if err != nil {
+		return &UpResult{Module: m.Name}, bridge.PublicError(err)
+	}
+	res, err := r.Up(ctx, t)
+	up := &UpResult{Module: t.Module, Schema: t.Schema, Warnings: warnings(res.Warnings)}
+	for _, f := range res.Applied {
+		up.Applied = append(up.Applied, File{f.Version, f.File, f.Duration})
+	}
+	return up, bridge.PublicError(err)
+}
+
+// PlanOptions is for options to come; nil is the same as its zero value.
+type PlanOptions struct{}
+
+// PlanResult is what [Up] would do.
+type PlanResult struct {
+	Module   string
+	Schema   string
+	Pending  []File // in the order in which they would run
+	Warnings []Warning
+}
+
+// Plan returns what [Up] would apply, or the error with which it would refuse.
+// It writes nothing and takes no lock.
+func Plan(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, _ *PlanOptions) (*PlanResult, error) {
+	r, t, err := bridge.Prepare(ctx, db, m)
+	if err != nil {
+		return nil, bridge.PublicError(err)
+	}
+	p, err := r.Plan(ctx, t)
+	if p == nil {
+		return nil, bridge.PublicError(err)
+	}
+	plan := &PlanResult{Module: t.Module, Schema: t.Schema, Warnings: warnings(p.Warnings)}
+	for _, f := range p.Pending {
+		plan.Pending = append(plan.Pending, File{Version: f.Version, File: f.Name})
+	}
+	return plan, bridge.PublicError(err)
+}
+
+// StatusOptions is for options to come; nil is the same as its zero value.
+type StatusOptions struct{}
+
+// StatusResult is where the files of a module and a schema stand to each other.
+type StatusResult struct {
+	Module   string
+	Schema   string
+	Versions []Version // in numeric order
+	Warnings []Warning
+	// Problem is why [Up] would refuse to run, or nil.
+	Problem error
+}
+
+// Pending reports whether [Up] has something to apply.
+func (s *StatusResult) Pending() bool {
+	for _, v := range s.Versions {
+		if v.State == Pending || v.State == Failed {
+			return true
+		}
+	}
+	return false
+}
+
+// Version is one version of a module in a schema.
+type Version struct {
+	Version string
+	File    string // name of the file, or the recorded one when the file is gone
+	State   State
+	Err     error // why Up would refuse on account of this version, or nil
+	// Entry is what the ledger has; nil when the version was never tried.
+	Entry *Entry
+}
+
+// Status compares the module's files with the ledger. What would make [Up]
+// refuse is in the result; the error is for a database that cannot be read. It
+// writes nothing, takes no lock, and works before the first migration.
+func Status(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, _ *StatusOptions) (*StatusResult, error) {
+	r, t, err := bridge.Prepare(ctx, db, m)
+	if err != nil {
+		return nil, bridge.PublicError(err)
+	}
+	p, err := r.Status(ctx, t)
+	if err != nil {
+		return nil, bridge.PublicError(err)
+	}
+	status := &StatusResult{Module: t.Module, Schema: t.Schema, Warnings: warnings(p.Warnings),
+		Problem: bridge.PublicError(p.Err())}
+	for _, s := range p.Steps {
+		v := Version{Version: s.Version, File: s.File, State: State(s.State)}
+		if s.Err != nil {
+			v.Err = bridge.PublicError(s.Err)
+		}
+		if s.Entry != nil {
+			e := entry(*s.Entry)
+			v.Entry = &e
+		}
+		status.Versions = append(status.Versions, v)
+	}
+	return status, nil
+}
+
+func warnings(ws []engine.Warning) []Warning {
+	var out []Warning
+	for _, w := range ws {
+		out = append(out, Warning{w.Version, w.File, w.Text})
+	}
+	return out
+}
