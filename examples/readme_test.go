@@ -1,0 +1,144 @@
+package examples_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// blocks returns the fenced blocks of a language in the README.
+func blocks(t *testing.T, language string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, m := range regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```").FindAllStringSubmatch(string(text), -1) {
+		if m[1] == language {
+			found = append(found, m[2])
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("the README has no %s block", language)
+	}
+	return found
+}
+
+const readmeHead = `package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/pgdbm/pgdbm"
+)
+`
+
+const readmeMain = `
+func main() {
+	if err := all(context.Background(), os.Args[1], os.Args[2], os.Args[3]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("ok")
+}
+
+func all(ctx context.Context, alone, shared, library string) error {
+	if err := standalone(ctx, alone); err != nil {
+		return err
+	}
+	if err := sharedPool(ctx, shared); err != nil {
+		return err
+	}
+	s, err := OpenStore(ctx, pgdbm.URL(library)) // alone
+	if err != nil {
+		return err
+	}
+	s.Close()
+	pool, err := pgdbm.Open(ctx, pgdbm.Config{URL: alone})
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if s, err = OpenStore(ctx, pool); err != nil { // in a host
+		return err
+	}
+	defer s.Close()
+	return queries(ctx, s.db.DB)
+}
+`
+
+func TestREADMESnippetsCompileAndRun(t *testing.T) {
+	t.Parallel()
+	snippets := blocks(t, "go")
+	patterns := 0
+	for _, s := range snippets {
+		for _, name := range []string{"func standalone(", "func sharedPool(", "func OpenStore("} {
+			if !strings.Contains(s, name) {
+				continue
+			}
+			patterns++
+			if n := strings.Count(s, "\n"); n > 15 {
+				t.Errorf("the snippet with %s has %d lines", name, n)
+			}
+		}
+	}
+	if patterns != 3 {
+		t.Errorf("%d of the three patterns have a snippet", patterns)
+	}
+
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := os.ReadFile("go.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"main.go":                  readmeHead + strings.Join(snippets, "\n") + readmeMain,
+		"migrations/001_items.sql": blocks(t, "sql")[0],
+		"go.sum":                   string(sum),
+		"go.mod": fmt.Sprintf("module readme\n\ngo 1.26.0\n\nrequire github.com/pgdbm/pgdbm v0.0.0\n\n"+
+			"replace github.com/pgdbm/pgdbm => %s\n", root),
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "run", ".", database(t), database(t), database(t))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasSuffix(string(out), "ok\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestREADMECommandsAreRunByCI(t *testing.T) {
+	t.Parallel()
+	ci, err := os.ReadFile("../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range blocks(t, "sh") {
+		for line := range strings.Lines(block) {
+			command, _, _ := strings.Cut(line, "#")
+			if command = strings.TrimSpace(command); !strings.Contains(string(ci), "\n"+command+"\n") {
+				t.Errorf(".ci/run does not run %q", command)
+			}
+		}
+	}
+}
