@@ -1,0 +1,43 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/demo"
+)
+
+func newDemo() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the three patterns on real data, checked against a server of its own",
+		Long: `demo starts a private PostgreSQL server, loads countries, regions and airports of
+the world into it, and shows what pgdbm promises, checking each claim against
+the server. It needs PostgreSQL's server binaries and leaves nothing behind. It
+exits with 1 if a claim does not hold.`,
+		Example: "  pgdbm demo\n  pgdbm demo --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			report, err := demo.Run(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				err = enc.Encode(report)
+			} else {
+				err = report.WriteText(cmd.OutOrStdout())
+			}
+			if err == nil && !report.OK {
+				err = errors.New("demo: a claim does not hold")
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
+	return cmd
+}
