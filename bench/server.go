@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgdbm/pgdbm/localpg"
+)
+
+// withPool runs fn with a pool on an empty database of its own, on the server
+// of url or on a private one, and removes what it made.
+func withPool(ctx context.Context, url string, configure func(*pgxpool.Config), fn func(*pgxpool.Pool) error) error {
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
+	defer cancel()
+	if url == "" {
+		server, err := localpg.Start(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer server.Stop(cleanup)
+		url = server.URL("postgres")
+	}
+	admin, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	name := "pgdbm_bench_" + strings.ToLower(rand.Text()[:10])
+	if _, err := admin.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return err
+	}
+	defer func() {
+		if _, err := admin.Exec(cleanup, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			fmt.Println("bench:", err)
+		}
+	}()
+	cfg := admin.Config()
+	cfg.ConnConfig.Database = name
+	configure(cfg)
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return fn(pool)
+}
