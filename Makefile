@@ -1,0 +1,40 @@
+# Every target works on all modules of the workspace. GO may name another
+# toolchain: make test GO=go1.27.1
+GO      ?= go
+MODULES := $(shell $(GO) list -m -f '{{.Dir}}')
+FUZZTIME ?= 2m
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: demo test check bench fuzz release-check
+
+# Shows the three patterns on real data, on a server of its own.
+demo:
+	$(GO) run ./cmd/pgdbm demo
+
+# All tests, with the race detector, on a private PostgreSQL server or on the
+# one of PGDBM_TEST_URL. Without either the first line says what is missing.
+test:
+	@test -n "$$PGDBM_TEST_URL" || CI=true $(GO) test -count=1 -run '^TestServerBinariesAreFound$$' ./localpg
+	@set -e; for m in $(MODULES); do echo "== test $$m"; (cd $$m && $(GO) test -race -timeout 12m ./...); done
+
+check:
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
+	@set -e; for m in $(MODULES); do echo "== check $$m"; \
+		(cd $$m && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff && GOWORK=off $(GO) build ./...); done
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+
+bench:
+	@set -e; for b in $$($(GO) run ./bench | cut -d' ' -f1); do echo "== bench $$b"; $(GO) run ./bench $$b; done
+
+# Runs each fuzz target for FUZZTIME; what it finds goes to testdata/fuzz.
+fuzz:
+	@set -e; for m in $(MODULES); do cd $$m; for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+			echo "== fuzz $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done; done
+
+# Lists what must go before modules can be tagged: replace directives, which
+# make "go install module@version" refuse.
+release-check:
+	@! grep -n -A4 '^replace' $(addsuffix /go.mod,$(MODULES))
