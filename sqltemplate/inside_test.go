@@ -157,6 +157,7 @@ func TestFileCanSwitchTemplatesOff(t *testing.T) {
 		{"-- pgdbm:no-templates\n{{schema}} {{user}}", true},
 		{"\ufeff/* licence */\n\n  --pgdbm: no-templates \r\n{{user}} 'never ends", true},
 		{"SELECT 1 -- no {{ here\n", true},
+		{"SELECT 1", true},
 		{"SELECT 1;\n-- pgdbm:no-templates\n{{schema}}", false},
 		{"/* -- pgdbm:no-templates */ {{schema}}", false},
 		{"-- pgdbm:No-templates\n{{schema}}", false},

@@ -146,9 +146,9 @@ func randomStatement(rnd *rand.Rand) string {
 		"1 AS U&\"x" + strings.NewReplacer(`"`, `""`, `\`, `\\`).Replace(text) + `"`,
 		"1 AS a$q$",
 		"1 -- " + strings.NewReplacer("\n", "", "\r", "").Replace(text) + "\n",
-		"1 /* " + strings.NewReplacer("/*", "", "*/", "", "*", "").Replace(text) + " */",
-		"1 /* /* " + strings.NewReplacer("*", "").Replace(text) + "*/ */",
-		"2*-1", "2-+-1", "-.5e1", "1.e-3", "ARRAY[1,2][1:2]", "(1)::int4", "'{{1,2},{3,4}}'::int[]",
+		"1 /* " + strings.ReplaceAll(text, "*", "") + " */",
+		"1 /*/* " + strings.ReplaceAll(text, "*", "") + " */ **/",
+		"2*-1", "2-+-1", "-.5e1", "1.e-3", "(ARRAY[1,2])[1:2]", "(1)::int4", "'{{1,2},{3,4}}'::int[]",
 	}
 	var b strings.Builder
 	b.WriteString("SELECT ")
@@ -182,5 +182,49 @@ func (j judge) compare(src string) {
 		j.tb.Errorf("%q: Split sees %d statements, server says %v", src, statements, err)
 	case splitErr == nil && v == severalStatements && statements < 2:
 		j.tb.Errorf("%q: Split sees %d statements, server says %v", src, statements, err)
+	}
+}
+
+func TestServerReadsWhatWasExpanded(t *testing.T) {
+	t.Parallel()
+	j := newJudge(t)
+	const schema = "it; is --a /* {{schema}} É"
+	n := names(t, schema, nil)
+	run := func(src string) [][]byte {
+		t.Helper()
+		text := expand(t, src, n)
+		results, err := j.conn.Exec(t.Context(), text).ReadAll()
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if last := results[len(results)-1]; len(last.Rows) > 0 {
+			return last.Rows[0]
+		}
+		return nil
+	}
+	run(`CREATE SCHEMA {{schema}};
+		CREATE TYPE {{types.mood}} AS ENUM ('fine');
+		CREATE SEQUENCE {{sequences.ids}};
+		CREATE TABLE {{tables.Order}} (id bigint DEFAULT nextval('{{sequences.ids}}'), mood {{types.mood}}[]);
+		CREATE TABLE {{tables."Order"}} ();
+		CREATE FUNCTION {{functions.f}}(a text = {{schema:literal}}) RETURNS text LANGUAGE plpgsql AS $f$
+			DECLARE
+				b text; -- of {{schema}}
+			BEGIN
+				INSERT INTO {{tables.order}} (mood) VALUES (ARRAY['fine'::{{types.mood}}]);
+				EXECUTE 'SELECT {{schema:literal}} || count(*) FROM {{tables.order}}' INTO b;
+				RETURN a || '|' || b || '|' || {{schema:literal}} || '|' || '{{schema:literal}}';
+			END $f$;
+		INSERT INTO /*{{tables.order}}*/ "order" VALUES (DEFAULT, '{fine}')`)
+	row := run(`SELECT {{functions.f}}(), '{{schema:literal}}', E'{{schema:literal}}', U&'{{schema:literal}}', N'{{schema:literal}}',
+		$${{schema:literal}}$$, $$it's {{schema:literal}}$$, '{{tables.order}}'::regclass::oid <> '{{tables."Order"}}'::regclass::oid`)
+	quoted := "'" + schema + "'"
+	want := []string{
+		schema + "|" + schema + "2|" + schema + "|" + quoted, quoted, quoted, quoted, quoted, quoted, "it's " + quoted, "t",
+	}
+	for i := range want {
+		if string(row[i]) != want[i] {
+			t.Errorf("column %d is %s, want %s", i+1, row[i], want[i])
+		}
 	}
 }
