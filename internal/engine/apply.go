@@ -188,10 +188,14 @@ func (m *migration) commit(ctx context.Context, f *File, took time.Duration) err
 		role = sqltemplate.Quote(m.facts.RoleSetting)
 	}
 	statements := []string{"set local role " + role, m.runner.recordApplied(m.target, f, took)}
-	if f.mentionsAuthorization() {
+	if f.authorization {
 		statements = append([]string{"set local session authorization " + literal(m.facts.SessionUser)}, statements...)
 	}
-	results, err := m.session.commit(ctx, statements...)
+	var after []string
+	if !f.traceless {
+		after = scrub
+	}
+	results, err := m.session.commit(ctx, statements, after...)
 	if err == nil {
 		return nil
 	}

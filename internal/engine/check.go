@@ -17,6 +17,7 @@ func (f *File) check() error {
 		return err
 	}
 	f.verbatim = true
+	f.authorization = f.mentions("authorization")
 	f.traceless = !f.mentions("set_config", "pg_advisory", "pg_temp")
 	for _, p := range f.pieces {
 		if runs(p, f.Source) {
@@ -53,9 +54,11 @@ func (f *File) checkDirectives() error {
 		return err
 	}
 	for _, d := range directives {
-		switch d.Name {
-		case "no-templates":
-		case "no-transaction":
+		switch {
+		case d.Name == "no-templates" && d.Head:
+		case d.Name == "no-templates":
+			return at(d.Offset, "directive pgdbm:no-templates after the first statement, where it has no effect")
+		case d.Name == "no-transaction":
 			return at(d.Offset, "files outside a transaction (no-transaction) are not supported by this version")
 		default:
 			return at(d.Offset, "unknown directive %q", "pgdbm:"+d.Name)
@@ -97,14 +100,14 @@ func (f *File) checkMeta(p sqltemplate.Piece) error {
 	return nil
 }
 
-// words returns the first n words and punctuation marks of a statement: unquoted names in lower case, else as written.
+// words returns the first n tokens of a statement without semicolons: unquoted names in lower case, else as written.
 func (f *File) words(p sqltemplate.Piece, n int) []string {
 	text := f.Source[p.Code:p.End]
 	lexer := sqltemplate.NewLexer(text)
 	var words []string
 	for tok, ok := lexer.Next(); ok && len(words) < n; tok, ok = lexer.Next() {
 		switch tok.Kind {
-		case sqltemplate.Space, sqltemplate.Comment:
+		case sqltemplate.Space, sqltemplate.Comment, sqltemplate.Semicolon:
 		case sqltemplate.Ident:
 			words = append(words, lowerASCII(text[tok.Start:tok.End]))
 		default:
@@ -123,7 +126,7 @@ func leavesTrace(head []string) bool {
 		return slices.Contains(kind, "temp") || slices.Contains(kind, "temporary") || slices.Contains(kind, "extension")
 	case "set":
 		return !begins(head, "set", "local")
-	case "alter", "drop", "comment", "grant", "revoke", "insert", "update", "delete", "truncate", "copy", ";":
+	case "alter", "drop", "comment", "grant", "revoke", "insert", "update", "delete", "truncate", "copy":
 		return false
 	}
 	return true
@@ -132,7 +135,7 @@ func leavesTrace(head []string) bool {
 func (f *File) checkStatement(p sqltemplate.Piece) error {
 	head := f.words(p, 64)
 	if len(head) == 0 {
-		return nil
+		return nil // an empty statement
 	}
 	f.traceless = f.traceless && !leavesTrace(head)
 	if command := transactionControl(head); command != "" {
@@ -197,7 +200,7 @@ func needsNoTransaction(head []string) string {
 			return command
 		case second == "database" && containsRun(head, "set", "tablespace"):
 			return "ALTER DATABASE SET TABLESPACE"
-		case (second == "table") && slices.Contains(head, "detach") && slices.Contains(head, "concurrently"):
+		case second == "table" && slices.Contains(head, "detach") && slices.Contains(head, "concurrently"):
 			return "DETACH PARTITION CONCURRENTLY"
 		}
 	case "reindex":
@@ -209,7 +212,7 @@ func needsNoTransaction(head []string) string {
 			return "REINDEX " + strings.ToUpper(rest[0])
 		}
 	case "cluster":
-		if rest := skipParentheses(head[1:]); len(rest) == 0 || begins(rest, ";") || begins(rest, "verbose") && len(rest) == 1 {
+		if rest := skipParentheses(head[1:]); len(rest) == 0 || len(rest) == 1 && rest[0] == "verbose" {
 			return "CLUSTER"
 		}
 	case "discard":

@@ -18,4 +18,10 @@
 //
 // A file, its ledger row and the creation of its schema commit together or not at all. After any crash, running again
 // continues where the ledger ends.
+//
+// # Connections
+//
+// One at a time is enough, so a pool of one serves. A connection that ran a file is closed and not given back. Before
+// that the next file of the same run may use it, when no statement of those before sets anything for the session; what
+// other files may have set is undone, since behind a transaction pooler the server's side lives on.
 package engine

@@ -64,7 +64,7 @@ where not exists (select from pg_catalog.pg_extension e where e.extname = n.name
 func (r *Runner) createExtensions(ctx context.Context, names []string, serverVersion int) error {
 	s, results, err := r.locked(ctx, nil, extensionLock, serverVersion, factsQuery(extensionSchema), availableExtensions(names))
 	if err != nil {
-		return fmt.Errorf("create extensions: %w", err)
+		return err
 	}
 	defer s.close()
 	f, err := decodeFacts(results[0])
@@ -77,7 +77,7 @@ func (r *Runner) createExtensions(ctx context.Context, names []string, serverVer
 		s.rollback(ctx)
 		return err
 	}
-	if _, err := s.commit(ctx, statements...); err != nil {
+	if _, err := s.commit(ctx, statements); err != nil {
 		s.rollback(ctx)
 		if sqlState(err) == codeInsufficientRight {
 			return &PrivilegeError{Role: f.Role, Schema: extensionSchema, Statements: statements, Err: err}

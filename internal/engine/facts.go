@@ -22,7 +22,6 @@ type facts struct {
 	RoleSetting  string       `json:"role_setting"` // "none", or what SET ROLE was given
 	Version      int          `json:"version"`      // server_version_num
 	Recovery     bool         `json:"recovery"`
-	Database     string       `json:"database"`
 	MayCreate    bool         `json:"may_create"` // schemas in this database
 	Schema       *schemaFacts `json:"schema"`     // nil when it does not exist, as below
 	LedgerSchema *schemaFacts `json:"ledger_schema"`
@@ -53,7 +52,6 @@ func factsQuery(schema string) string {
 	return `select pg_catalog.json_build_object(
 'role', current_user, 'session_user', session_user, 'role_setting', pg_catalog.current_setting('role'),
 'version', pg_catalog.current_setting('server_version_num')::int, 'recovery', pg_catalog.pg_is_in_recovery(),
-'database', pg_catalog.current_database(),
 'may_create', pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create'),
 'schema', ` + schemaObject(schema) + `,
 'ledger_schema', ` + schemaObject(LedgerSchema) + `,
@@ -95,9 +93,6 @@ func (l *ledgerFacts) format() int {
 	n, _ := strconv.Atoi(strings.TrimPrefix(l.Comment, ledgerComment))
 	return n
 }
-
-// readable reports whether there is a ledger to read.
-func (f *facts) readable() bool { return f.Ledger != nil && f.LedgerSchema != nil }
 
 // read runs the facts query and the reads of the ledger in one round trip, also when there is no ledger: the server
 // refuses a statement only when it comes to it, and the facts are before. Then the results are nil. It writes nothing.

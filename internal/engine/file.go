@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,14 +23,15 @@ type File struct {
 	Source       string // the text without BOM, its line ends \n
 	RawHash      string // SHA-256 of Source, in hex
 	SemanticHash string // as RawHash, of its tokens without space and comments; templates not expanded
-	Statements   int    // how many the text holds
+	Statements   int    // how many the server is to run
 
 	number   int64
 	template *sqltemplate.Template
 	pieces   []sqltemplate.Piece
 	verbatim bool // sent as it is: no COPY data, no meta-commands
 
-	traceless bool // the next file of a run may use its connection
+	traceless     bool // the next file of a run may use its connection
+	authorization bool // it may change who the session's user is
 }
 
 // Modules returns the other modules whose objects the file names, sorted.
@@ -52,10 +54,7 @@ func Load(module string, fsys fs.FS) ([]*File, error) {
 		files = append(files, f)
 	}
 	slices.SortFunc(files, func(a, b *File) int {
-		if a.number != b.number {
-			return compare(a.number, b.number)
-		}
-		return strings.Compare(a.Name, b.Name)
+		return cmp.Or(cmp.Compare(a.number, b.number), strings.Compare(a.Name, b.Name))
 	})
 	for i, f := range files[1:] {
 		if f.number == files[i].number {
@@ -64,16 +63,6 @@ func Load(module string, fsys fs.FS) ([]*File, error) {
 		}
 	}
 	return files, nil
-}
-
-func compare(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // findFiles returns the paths of the migrations.
@@ -124,7 +113,7 @@ var (
 	plainName  = regexp.MustCompile(`^([0-9]+)_.*[^_].*\.sql$`)
 	flywayName = regexp.MustCompile(`^V([0-9]+)__.+\.sql$`)
 	// Names of other tools' files that would pass for ours and are not to be run going up, or not once.
-	foreignName = regexp.MustCompile(`(?i)\.(up|down|undo|tx|notx)\.sql$`)
+	foreignName = regexp.MustCompile(`(?i)\.(up|down|undo)\.sql$`)
 )
 
 // parseName returns the version in a file's name.
@@ -180,9 +169,6 @@ func (f *File) load(fsys fs.FS) error {
 	}
 	return f.hash()
 }
-
-// mentionsAuthorization reports whether the file may change who the session's user is.
-func (f *File) mentionsAuthorization() bool { return f.mentions("authorization") }
 
 // mentions reports whether the text has one of the words, in whatever place and part.
 func (f *File) mentions(words ...string) bool {

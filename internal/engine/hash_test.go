@@ -109,6 +109,9 @@ func decorate(text string) (string, bool) {
 	lexer := sqltemplate.NewLexer(text)
 	for tok, ok := lexer.Next(); ok; tok, ok = lexer.Next() {
 		s := text[tok.Start:tok.End]
+		if tok.Kind == sqltemplate.Ident {
+			s = upperASCII(s)
+		}
 		b.WriteString(s)
 		switch tok.Kind {
 		case sqltemplate.CopyData, sqltemplate.MetaCommand:
@@ -118,4 +121,14 @@ func decorate(text string) (string, bool) {
 		}
 	}
 	return b.String(), lexer.Err() == nil
+}
+
+func upperASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
 }

@@ -52,14 +52,6 @@ var ledgerColumns = []struct{ name, definition string }{
 // predicate, word for word.
 const countsAsRecorded = `state in ('applied', 'baselined')`
 
-func ledgerColumnNames() []string {
-	names := make([]string, len(ledgerColumns))
-	for i, c := range ledgerColumns {
-		names[i] = c.name
-	}
-	return names
-}
-
 // createLedger are the statements that make the table; the index lets a version be compared with its rows in all
 // other schemas by two probes, however many schemas there are.
 func createLedger() []string {
@@ -221,7 +213,7 @@ func (r *Runner) ensureLedger(ctx context.Context, f *facts) error {
 func (r *Runner) writeLedger(ctx context.Context, serverVersion int) error {
 	s, results, err := r.locked(ctx, nil, ledgerLock, serverVersion, factsQuery(""))
 	if err != nil {
-		return fmt.Errorf("create ledger: %w", err)
+		return err
 	}
 	defer s.close()
 	f, err := decodeFacts(results[0])
@@ -238,7 +230,7 @@ func (r *Runner) writeLedger(ctx context.Context, serverVersion int) error {
 		s.rollback(ctx)
 		return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: missing}
 	}
-	if _, err := s.commit(ctx, statements...); err != nil {
+	if _, err := s.commit(ctx, statements); err != nil {
 		s.rollback(ctx)
 		if sqlState(err) == codeInsufficientRight {
 			return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: grantLedgerSchema(f, true), Err: err}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pgdbm/pgdbm/internal/engine"
 )
@@ -175,23 +174,20 @@ func TestALedgerThatAppearsMeanwhileIsNoError(t *testing.T) {
 	p.up(target(t, "app", "app", "1_a.sql", "create table a ();"))
 }
 
-// With 10,000 schemas of 20 versions, what a start with nothing to do asks must not look at them all.
+// With thousands of schemas, what a start with nothing to do asks must not look at them all.
 func TestConflictsAreFoundByProbesOfAnIndex(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("fills a ledger of 200,000 rows")
-	}
 	d := newDatabase(t)
 	p := d.program()
 	var list []string
-	for i := 1; i <= 20; i++ {
+	for i := 1; i <= 10; i++ {
 		list = append(list, fmt.Sprintf("%d_x.sql", i), fmt.Sprint("select ", i))
 	}
 	tg := target(t, "app", "app", list...)
 	p.up(tg)
 	d.exec(`insert into pgdbm.migrations (module, target_schema, version, state, file_name, raw_hash, semantic_hash)
 		select module, 'tenant_' || i, version, state, file_name, raw_hash, semantic_hash
-		from pgdbm.migrations, generate_series(1, 10000) i; analyze pgdbm.migrations`)
+		from pgdbm.migrations, generate_series(1, 2000) i; analyze pgdbm.migrations`)
 	c := d.connect()
 	rows, err := c.Query(t.Context(), "explain (analyze, buffers off, timing off) "+engine.ConflictQuery("app", "app", tg.Files))
 	if err != nil {
@@ -208,7 +204,4 @@ func TestConflictsAreFoundByProbesOfAnIndex(t *testing.T) {
 	if s := explained.String(); strings.Contains(s, "Seq Scan on migrations") || !strings.Contains(s, "migrations_content") || strings.Contains(s, "Rows Removed") {
 		t.Errorf("plan:\n%s", s)
 	}
-	began := time.Now()
-	p.up(tg)
-	t.Logf("nothing to do beside 10,000 schemas: %v", time.Since(began))
 }

@@ -177,3 +177,45 @@ func TestLockKeysNeverChange(t *testing.T) {
 		t.Errorf("key %d, want %d", got, want)
 	}
 }
+
+// Somebody else, who knows nothing of our locks, makes the same schema in a transaction that is still open.
+func TestASchemaThatSomebodyElseMakesMeanwhileIsUsed(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, schema string
+		run          func(p *program) error
+	}{
+		{"Up", "app", func(p *program) error {
+			_, err := p.Up(p.t.Context(), target(p.t, "app", "app", "1_a.sql", "create table a ();"))
+			return err
+		}},
+		{"ledger", "pgdbm", func(p *program) error {
+			_, err := p.Up(p.t.Context(), target(p.t, "app", "app", "1_a.sql", "create table a ();"))
+			return err
+		}},
+		{"EnsureSchema", "app", func(p *program) error { return p.EnsureSchema(p.t.Context(), "app") }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t)
+			p := d.program()
+			other, err := d.connect().Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := other.Exec(t.Context(), "create schema "+test.schema); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- test.run(p) }()
+			d.eventually("1", "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
+			if err := other.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			d.want("1", "select count(*) from pg_namespace where nspname = $1", test.schema)
+		})
+	}
+}

@@ -401,6 +401,9 @@ func TestTimeoutsOfThePoolDoNotApply(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
 	p := d.program(func(c *pgxpool.Config) {
+		if d.value("select current_setting('transaction_timeout', true) is not null") == "true" { // PostgreSQL 17
+			c.ConnConfig.RuntimeParams["transaction_timeout"] = "100"
+		}
 		c.ConnConfig.RuntimeParams["statement_timeout"] = "100"
 		c.ConnConfig.RuntimeParams["lock_timeout"] = "100"
 		c.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "100"
@@ -506,5 +509,34 @@ func TestInvalidTargetsAreRefusedBeforeAnythingIsSent(t *testing.T) {
 		if _, err := r.Up(t.Context(), tg); err == nil {
 			t.Errorf("%+v was accepted", tg)
 		}
+	}
+}
+
+// Behind a transaction pooler, closing a connection closes nothing: the server's side goes on to serve others.
+func TestAPoolersConnectionIsLeftAsItWas(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	role := d.role("nothing granted")
+	p := d.program()
+	kept, err := pgx.Connect(t.Context(), d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close(context.Background())
+	p.Acquire = func(context.Context) (*pgx.Conn, func(bool), error) { return kept, func(bool) {}, nil }
+	state := `select concat_ws(' ', current_setting('search_path'), current_setting('statement_timeout'), current_user,
+		session_user, to_regclass('tmp') is null, (select count(*) from pg_listening_channels()),
+		(select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()))`
+	var before, after string
+	if err := kept.QueryRow(t.Context(), state).Scan(&before); err != nil {
+		t.Fatal(err)
+	}
+	p.up(target(t, "app", "app", "1_a.sql", dumpHead+"create temp table tmp (); listen x; select pg_advisory_lock(7); set statement_timeout = '9s';"+
+		"set session authorization "+sqltemplate.Quote(role)+"; set role "+sqltemplate.Quote(role)))
+	if err := kept.QueryRow(t.Context(), state).Scan(&after); err != nil {
+		t.Fatal(err)
+	}
+	if before != after {
+		t.Errorf("before %s\nafter  %s", before, after)
 	}
 }

@@ -24,7 +24,7 @@ func (r *Runner) createSchema(ctx context.Context, schema string, f *facts) erro
 		s.rollback(ctx)
 		return err
 	}
-	if _, err := s.commit(ctx, "create schema "+sqltemplate.Quote(schema)); err != nil {
+	if _, err := s.commit(ctx, []string{"create schema " + sqltemplate.Quote(schema)}); err != nil {
 		s.rollback(ctx)
 		switch {
 		case lostRace(err):

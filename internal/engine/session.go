@@ -2,8 +2,8 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,20 +124,33 @@ func (r *Runner) locked(ctx context.Context, s *session, l lock, serverVersion i
 	}
 }
 
-// commit runs the statements and commits, in one message. An error that leaves open whether the commit happened
-// wraps [ErrCommitUnknown].
-func (s *session) commit(ctx context.Context, statements ...string) ([]*pgconn.Result, error) {
-	results, err := s.exec(ctx, append(statements, "commit")...)
-	switch {
-	case err == nil && results[len(results)-1].CommandTag.String() != "COMMIT":
-		return results, errors.New("commit ended in a rollback")
-	case err == nil:
-		return results, nil
-	case !s.pg.IsClosed() || pgconn.SafeToRetry(err):
-		return results, err
-	default:
-		return results, fmt.Errorf("%w: %w", ErrCommitUnknown, err)
+// commit runs the statements and commits, then runs those of after, all in one message. It returns the results of the
+// statements. Its error is about them and the commit; one that leaves open whether the commit happened wraps
+// [ErrCommitUnknown].
+func (s *session) commit(ctx context.Context, statements []string, after ...string) ([]*pgconn.Result, error) {
+	results, err := s.exec(ctx, slices.Concat(statements, []string{"commit"}, after)...)
+	if len(results) > len(statements) {
+		if tag := results[len(statements)].CommandTag.String(); tag != "COMMIT" {
+			return results, fmt.Errorf("transaction ended with %s", tag)
+		}
+		return results[:len(statements)], nil
 	}
+	if s.pg.IsClosed() && !pgconn.SafeToRetry(err) {
+		err = fmt.Errorf("%w: %w", ErrCommitUnknown, err)
+	}
+	return results, err
+}
+
+// scrub undoes what a file may have set for the session. Closing the connection does as much, but not behind a
+// transaction pooler, whose other clients would inherit it. DISCARD ALL would do it too, alone in a message only, and
+// it would drop statements that the pooler has prepared.
+var scrub = []string{
+	"reset session authorization",
+	"reset role",
+	"reset all",
+	"discard temp",
+	"unlisten *",
+	"select pg_catalog.pg_advisory_unlock_all()",
 }
 
 // literal quotes s as a string constant of ASCII characters only, which reads the same under every setting of
