@@ -146,6 +146,9 @@ func (c Config) pgxConfig() (*pgxpool.Config, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	if strayAt(c.URL) {
+		return nil, errors.New("connection URL with an unescaped @ after the host")
+	}
 	connString := c.connString()
 	pc, err := pgxpool.ParseConfig(connString)
 	if err != nil {
@@ -216,7 +219,10 @@ func (c Config) connString() string {
 
 	if isURL(c.URL) {
 		s, sep := c.URL, "?"
-		if strings.Contains(s, "?") {
+		switch rest := afterUser(s); {
+		case strings.HasSuffix(rest, "?") || strings.HasSuffix(rest, "&"):
+			sep = ""
+		case strings.Contains(rest, "?"):
 			sep = "&"
 		}
 		for _, p := range params {
@@ -230,6 +236,9 @@ func (c Config) connString() string {
 	}
 	quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 	words := []string{c.URL}
+	if f := strings.Fields(c.URL); len(f) > 0 && strings.IndexByte(f[len(f)-1], '=') == len(f[len(f)-1])-1 {
+		words[0] += "''" // else the empty value would take what follows
+	}
 	for _, p := range params {
 		if p.value != "" {
 			words = append(words, p.name+"='"+quote.Replace(p.value)+"'")
@@ -249,13 +258,13 @@ func (c Config) applyPool(pc *pgxpool.Config, connString string) {
 	switch {
 	case c.MaxConnLifetime > 0:
 		pc.MaxConnLifetime = c.MaxConnLifetime
-	case !strings.Contains(connString, "pool_max_conn_lifetime="):
+	case !asksFor(connString, "pool_max_conn_lifetime"):
 		pc.MaxConnLifetime = defaultMaxConnLifetime
 	}
 	switch {
 	case c.MaxConnLifetimeJitter > 0:
 		pc.MaxConnLifetimeJitter = c.MaxConnLifetimeJitter
-	case c.MaxConnLifetimeJitter == 0 && !strings.Contains(connString, "pool_max_conn_lifetime_jitter="):
+	case c.MaxConnLifetimeJitter == 0 && !asksFor(connString, "pool_max_conn_lifetime_jitter"):
 		// Without jitter, connections made together all end together.
 		pc.MaxConnLifetimeJitter = pc.MaxConnLifetime / 10
 	}
@@ -265,6 +274,15 @@ func (c Config) applyPool(pc *pgxpool.Config, connString string) {
 	if c.HealthCheckPeriod > 0 {
 		pc.HealthCheckPeriod = c.HealthCheckPeriod
 	}
+}
+
+// asksFor reports whether connString has a parameter that pgxpool takes out.
+func asksFor(connString, param string) bool {
+	if !strings.Contains(connString, param) {
+		return false
+	}
+	cc, err := pgx.ParseConfig(connString)
+	return err == nil && cc.RuntimeParams[param] != ""
 }
 
 func (c Config) applySession(cc *pgx.ConnConfig) {
@@ -321,12 +339,16 @@ func parseError(err error) error {
 	if !errors.As(err, &pe) {
 		return errors.New("connection string cannot be parsed")
 	}
-	text := err.Error()
+	text := pe.Error()
+	cause := errors.Unwrap(pe)
+	if cause != nil {
+		text = strings.TrimSuffix(text, " ("+cause.Error()+")")
+	}
 	if i := strings.LastIndex(text, "`: "); i >= 0 {
 		text = text[i+len("`: "):]
 	}
-	fact, _, _ := strings.Cut(text, " (")
-	if cause := errors.Unwrap(pe); cause != nil && strings.Contains(fact, "TLS") {
+	fact, _, _ := strings.Cut(text, ":") // a parameter's value follows
+	if cause != nil && strings.Contains(fact, "TLS") {
 		return fmt.Errorf("%s: %w", fact, cause)
 	}
 	return errors.New(fact)
@@ -362,6 +384,27 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 func isURL(s string) bool {
 	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
+}
+
+// afterUser is what follows user and password in a URL. As libpq, pgx ends
+// them at the first "@" before a "/".
+func afterUser(s string) string {
+	_, rest, _ := strings.Cut(s, "://")
+	if i := strings.IndexAny(rest, "@/"); i >= 0 && rest[i] == '@' {
+		rest = rest[i+1:]
+	}
+	return rest
+}
+
+// strayAt reports whether a URL has an "@" in its host or database: the sign
+// of a password with an unescaped "@" or "/", which would be taken for one of
+// those and end in error messages.
+func strayAt(s string) bool {
+	if !isURL(s) {
+		return false
+	}
+	place, _, _ := strings.Cut(afterUser(s), "?")
+	return strings.Contains(place, "@")
 }
 
 // URL is a connection URL or keyword/value string; as a [Source] it is short

@@ -41,7 +41,8 @@ func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn
 		l.discard()
 		return err
 	}
-	c := &Conn{h: db.h, pgx: conn, run: sessionExecutor{conn}}
+	c := &Conn{h: db.h, pgx: conn}
+	c.run = sessionExecutor{conn, c}
 	fnCtx, h := markHeld(ctx, db.h.core.pgx)
 	keep := false
 	defer func() {
@@ -59,28 +60,22 @@ func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn
 
 // Exec executes sql on the connection and returns its command tag.
 func (c *Conn) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	c.inspect(sql)
 	return c.run.exec(ctx, c.h, sql, args)
 }
 
 // Query executes sql on the connection and returns its rows, which must be
 // closed or read to the end before the next statement.
 func (c *Conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	c.inspect(sql)
 	return c.run.query(ctx, c.h, sql, args)
 }
 
 // QueryRow executes sql on the connection and returns its first row.
 func (c *Conn) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	c.inspect(sql)
 	return c.run.queryRow(ctx, c.h, sql, args)
 }
 
 // SendBatch sends b, which is not changed, on the connection.
 func (c *Conn) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	for _, q := range b.QueuedQueries {
-		c.inspect(q.SQL)
-	}
 	return c.run.sendBatch(ctx, c.h, b)
 }
 
@@ -100,7 +95,7 @@ func (c *Conn) BeginTx(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTx(c.h, t, nil), nil
+	return newTx(c.h, t, nil, c), nil
 }
 
 // InTx runs fn in a transaction on the connection; see [DB.InTx].
@@ -109,7 +104,7 @@ func (c *Conn) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 	if err != nil {
 		return err
 	}
-	return newTx(c.h, t, nil).scope(ctx, fn)
+	return newTx(c.h, t, nil, c).scope(ctx, fn)
 }
 
 // Schema returns the schema that c is seen from.
@@ -121,15 +116,25 @@ func (c *Conn) Expand(sql string) (string, error) { return c.h.expand(sql) }
 // Pgx returns the connection below, for what this package does not offer, such
 // as WaitForNotification. The connection is closed after WithConn.
 func (c *Conn) Pgx() *pgx.Conn {
-	c.dirty = true
+	c.spoil()
 	return c.pgx
+}
+
+// spoil makes WithConn close the connection. On nil it does nothing.
+func (c *Conn) spoil() {
+	if c != nil {
+		c.dirty = true
+	}
 }
 
 // inspect finds the statements whose effect on the session the server does not
 // show: settings with a name of the application's own, as row security
-// policies use them.
+// policies use them, and statements dropped that pgx has prepared. On nil it
+// does nothing.
 func (c *Conn) inspect(sql string) {
-	c.dirty = c.dirty || setsSession(sql)
+	if c != nil && !c.dirty && setsSession(sql) {
+		c.dirty = true
+	}
 }
 
 func setsSession(sql string) bool {
@@ -145,6 +150,8 @@ func setsSession(sql string) bool {
 			}
 			first, second = "", ""
 			continue
+		case tok.Kind == sqltemplate.QuotedIdent && sql[tok.Start:tok.End] == `"set_config"`:
+			return true
 		case tok.Kind != sqltemplate.Ident:
 			continue
 		}
@@ -161,17 +168,29 @@ func setsSession(sql string) bool {
 }
 
 func setsFirst(first, second string) bool {
-	return first == "set" && second != "local" && second != "transaction" && second != "constraints"
+	switch first {
+	case "set":
+		return second != "local" && second != "transaction" && second != "constraints"
+	case "reset", "discard", "deallocate", "load":
+		return true
+	}
+	return false
 }
 
-// sessionSQL describes what a session carries from one user to the next.
+// sessionSQL describes what a session carries from one user to the next. Most
+// have no temporary schema; the comparison with 0 spares them the catalog,
+// which is large where there are many schemas. The options of a transaction
+// stay in the list of settings after its end.
 const sessionSQL = `SELECT concat_ws('|', current_user, session_user,
-	(SELECT md5(string_agg(name || '=' || setting, ',' ORDER BY name)) FROM pg_catalog.pg_settings WHERE source = 'session'),
+	(SELECT md5(string_agg(name || '=' || setting, ',' ORDER BY name)) FROM pg_catalog.pg_settings WHERE source = 'session'
+		AND name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')),
 	(SELECT count(*) FROM pg_catalog.pg_listening_channels()),
 	(SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()),
 	(SELECT count(*) FROM pg_catalog.pg_prepared_statements WHERE from_sql),
 	(SELECT count(*) FROM pg_catalog.pg_cursors WHERE is_holdable),
-	(SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()))`
+	(SELECT count(*) FROM pg_catalog.pg_class WHERE pg_catalog.pg_my_temp_schema() <> 0 AND relnamespace = pg_catalog.pg_my_temp_schema()),
+	(SELECT count(*) FROM pg_catalog.pg_proc WHERE pg_catalog.pg_my_temp_schema() <> 0 AND pronamespace = pg_catalog.pg_my_temp_schema()),
+	(SELECT count(*) FROM pg_catalog.pg_type WHERE pg_catalog.pg_my_temp_schema() <> 0 AND typnamespace = pg_catalog.pg_my_temp_schema()))`
 
 // sessionKey keeps the first description of a connection with it.
 const sessionKey = "pgdbm.session"

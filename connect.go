@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -37,7 +38,7 @@ func (r Retry) connect(ctx context.Context, c *core) (serverID, error) {
 		c.log().LogAttrs(ctx, slog.LevelWarn, "Server cannot be reached, trying again",
 			slog.Int("attempt", try), slog.Duration("wait", wait), slog.Any("error", err))
 		if !pause(ctx, wait) {
-			return id, err
+			return id, fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
 }

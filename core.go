@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -239,7 +240,9 @@ func outside(pcs []uintptr) string {
 	frames := runtime.CallersFrames(slices.Clone(pcs))
 	for {
 		f, more := frames.Next()
-		if f.Function != "" && !strings.HasPrefix(f.Function, packagePrefix) {
+		own := strings.HasPrefix(f.Function, packagePrefix) ||
+			path.Dir(f.File) == packageDir && !strings.HasSuffix(f.File, "_test.go")
+		if f.Function != "" && !own {
 			return fmt.Sprintf("%s:%d", f.File, f.Line)
 		}
 		if !more {
@@ -251,3 +254,10 @@ func outside(pcs []uintptr) string {
 // packagePrefix begins the name of every function of this package, and of no
 // other: an external test package is called pgdbm_test.
 const packagePrefix = "github.com/pgdbm/pgdbm."
+
+// packageDir tells this package's own code where the name does not: a closure
+// of a function that was inlined, as Each's, is named after the caller.
+var packageDir = func() string {
+	_, file, _, _ := runtime.Caller(0)
+	return path.Dir(file)
+}()

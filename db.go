@@ -2,7 +2,6 @@ package pgdbm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -124,7 +123,7 @@ func (db *DB) begin(ctx context.Context, o pgx.TxOptions) (*Tx, error) {
 		l.release()
 		return nil, err
 	}
-	return newTx(db.h, t, l), nil
+	return newTx(db.h, t, l, nil), nil
 }
 
 // Schema returns the schema that db is bound to.
@@ -158,14 +157,24 @@ func (db *DB) TableExists(ctx context.Context, table string) (bool, error) {
 }
 
 func tableName(table string) (string, error) {
-	// The parser of templates decides what a name is. The placeholder has to
-	// be the whole text, so that nothing hides behind it.
+	// The template parser decides what a name is. The placeholder has to be the
+	// whole text, so that nothing hides behind it.
 	t, err := sqltemplate.Parse("{{tables." + table + "}}")
 	if err != nil || strings.Contains(table, "}}") || len(t.Modules()) > 0 {
-		return "", fmt.Errorf("pgdbm: table name %q: %w", table, errors.New("not one name, bare or in double quotes"))
+		return "", fmt.Errorf("pgdbm: table name %q is not one name, bare or in double quotes", table)
 	}
-	if quoted, ok := strings.CutPrefix(table, `"`); ok {
-		return strings.TrimSuffix(quoted, `"`), nil
+	sql, err := t.Expand(noSchema)
+	if err != nil {
+		return "", fmt.Errorf("pgdbm: table name %q: %w", table, err)
 	}
-	return strings.ToLower(table), nil
+	return strings.TrimSuffix(strings.TrimPrefix(sql, `"x"."`), `"`), nil
 }
+
+// noSchema stands for any schema where only the name after it matters.
+var noSchema = func() *sqltemplate.Names {
+	n, err := sqltemplate.NewNames("x", nil)
+	if err != nil {
+		panic("pgdbm: bug: " + err.Error())
+	}
+	return n
+}()

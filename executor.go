@@ -131,11 +131,11 @@ func (e *poolExecutor) queryRow(ctx context.Context, h *handle, sql string, args
 func (e *poolExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) pgx.BatchResults {
 	expanded, err := h.expandBatch(b)
 	if err != nil {
-		return pgx.FailedBatchResults(b, err)
+		return h.failedBatch(b, err)
 	}
 	l, err := e.core.acquire(ctx, h.schema, "")
 	if err != nil {
-		return pgx.FailedBatchResults(b, err)
+		return h.failedBatch(b, err)
 	}
 	br := &batchResults{lease: l, done: h.tracedBatch(ctx, b)}
 	ok := false
@@ -149,7 +149,7 @@ func (e *poolExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) p
 	if t := br.BatchResults.Tx(); t != nil {
 		// The transaction owns the connection now.
 		br.lease = nil
-		br.tx = newTx(h, t, l)
+		br.tx = newTx(h, t, l, nil)
 	}
 	return br
 }
@@ -173,13 +173,17 @@ type session interface {
 }
 
 // sessionExecutor runs on a connection or transaction that its owner holds.
-type sessionExecutor struct{ session }
+type sessionExecutor struct {
+	session
+	conn *Conn // looks at what runs on it; nil outside WithConn
+}
 
 func (e sessionExecutor) exec(ctx context.Context, h *handle, sql string, args []any) (tag pgconn.CommandTag, err error) {
 	text, err := h.expand(sql)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
+	e.conn.inspect(sql)
 	if done := h.traced(ctx, sql); done != nil {
 		defer func() { done(err) }()
 	}
@@ -191,6 +195,7 @@ func (e sessionExecutor) query(ctx context.Context, h *handle, sql string, args 
 	if err != nil {
 		return errRows{err}, err
 	}
+	e.conn.inspect(sql)
 	done := h.traced(ctx, sql)
 	rs, err := e.Query(ctx, text, args...)
 	if done == nil {
@@ -208,6 +213,7 @@ func (e sessionExecutor) queryRow(ctx context.Context, h *handle, sql string, ar
 	if err != nil {
 		return errRow{err}
 	}
+	e.conn.inspect(sql)
 	done := h.traced(ctx, sql)
 	r := e.QueryRow(ctx, text, args...)
 	if done == nil {
@@ -219,11 +225,14 @@ func (e sessionExecutor) queryRow(ctx context.Context, h *handle, sql string, ar
 func (e sessionExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) pgx.BatchResults {
 	expanded, err := h.expandBatch(b)
 	if err != nil {
-		return pgx.FailedBatchResults(b, err)
+		return h.failedBatch(b, err)
+	}
+	for _, q := range b.QueuedQueries {
+		e.conn.inspect(q.SQL)
 	}
 	br := &batchResults{done: h.tracedBatch(ctx, b), BatchResults: e.SendBatch(ctx, expanded)}
 	if t := br.BatchResults.Tx(); t != nil {
-		br.tx = newTx(h, t, nil)
+		br.tx = newTx(h, t, nil, e.conn)
 	}
 	return br
 }

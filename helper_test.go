@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +38,9 @@ func openPool(t *testing.T, cfg pgdbm.Config) *pgdbm.Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	opened.Store(pool.Pgx(), pool)
 	t.Cleanup(func() {
+		opened.Delete(pool.Pgx())
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := pool.Shutdown(ctx); err != nil {
@@ -45,6 +48,16 @@ func openPool(t *testing.T, cfg pgdbm.Config) *pgdbm.Pool {
 		}
 	})
 	return pool
+}
+
+// opened maps the pgxpool.Pool of each pool that is open to it: a handle leads
+// to a view only.
+var opened sync.Map
+
+// ownerOf is the pool that a handle came from, not a view of it.
+func ownerOf(db *pgdbm.DB) *pgdbm.Pool {
+	p, _ := opened.Load(db.Pool().Pgx())
+	return p.(*pgdbm.Pool)
 }
 
 // openSchema opens a pool and returns a handle to a schema, which exists.

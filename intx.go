@@ -56,8 +56,9 @@ func (db *DB) inTx(ctx context.Context, o pgx.TxOptions, fn func(ctx context.Con
 }
 
 // InTx runs fn in a savepoint of tx: it is released when fn returns nil and
-// rolled back to when fn returns an error, panics, or when ctx is done. The
-// transaction itself goes on.
+// rolled back to when fn returns an error, panics, or when ctx is done. When fn
+// has swallowed an error of the server, the error is pgx.ErrTxCommitRollback.
+// The transaction itself goes on.
 func (tx *Tx) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
 	sp, err := tx.savepoint(ctx)
 	if err != nil {
@@ -86,6 +87,11 @@ func (tx *Tx) scope(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 
 	if err == nil {
 		err = ctx.Err()
+	}
+	if err == nil && tx.pgx.Conn().PgConn().TxStatus() == 'E' {
+		// fn has swallowed an error of the server. A savepoint could not be
+		// released now, and would take the transaction with it.
+		err = pgx.ErrTxCommitRollback
 	}
 	if err == nil {
 		return tx.commit(ctx)

@@ -1,6 +1,7 @@
 package pgdbm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 // The zero value is unknown.
 type serverID struct {
 	system   string // of the cluster; empty where the role may not ask
+	started  string // when the server was; tells copies of a cluster apart
 	database string // OID
 	user     string
 	maxConns int // what the server has for roles without special rights
@@ -50,12 +52,13 @@ var open struct {
 // register enters the pool and complains about others to the same database.
 func (c *core) register(id serverID, where string, policy DuplicatePolicy) error {
 	cfg := c.pgx.Config()
+	database := cmp.Or(cfg.ConnConfig.Database, cfg.ConnConfig.User) // as the server has it
 	e := &poolEntry{
 		core:     weak.Make(c),
 		pool:     weak.Make(c.pgx),
-		database: cfg.ConnConfig.Database,
+		database: database,
 		user:     cfg.ConnConfig.User,
-		target:   fmt.Sprintf("%s:%d/%s", cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.Database),
+		target:   fmt.Sprintf("%s:%d/%s", cfg.ConnConfig.Host, cfg.ConnConfig.Port, database),
 		where:    where,
 		maxConns: int(cfg.MaxConns),
 		borrowed: !c.owned,
@@ -67,36 +70,59 @@ func (c *core) register(id serverID, where string, policy DuplicatePolicy) error
 
 	open.mu.Lock()
 	sweepLocked()
-	var twins []*poolEntry
-	total, known := e.maxConns, false
-	for _, o := range open.entries {
-		if o.pool == e.pool {
-			known = true // borrowed again: not another pool
-			continue
-		}
-		if o.sameDatabase(e) && o.sameUser(e) {
-			twins = append(twins, o)
-		}
-		if o.sameServer(e) {
-			total += o.maxConns
-		}
+	n := e.neighboursLocked()
+	if n.complaint(id) {
+		dropClosedLocked(e)
+		n = e.neighboursLocked()
 	}
-	if len(twins) > 0 && policy == DuplicateFail {
+	if len(n.twins) > 0 && policy == DuplicateFail {
 		open.mu.Unlock()
-		return fmt.Errorf("%w: %s, opened at %s", ErrDuplicatePool, e.target, twins[0].where)
+		return fmt.Errorf("%w: %s, opened at %s", ErrDuplicatePool, e.target, n.twins[0].where)
 	}
 	open.entries = append(open.entries, e)
 	open.mu.Unlock()
 	c.entry = e
 
-	if !known {
-		warnDuplicates(c, e, twins)
-		if len(twins)+1 <= total && id.maxConns > 0 && total > id.maxConns {
+	if !n.known {
+		warnDuplicates(c, e, n.twins)
+		if n.tooMany(id) {
 			c.log().Warn("Open pools together could exceed the server's connections",
-				slog.String("target", e.target), slog.Int("max_conns", total), slog.Int("server_connections", id.maxConns))
+				slog.String("target", e.target), slog.Int("max_conns", n.conns), slog.Int("server_connections", id.maxConns))
 		}
 	}
 	return nil
+}
+
+// neighbours are the open pools that matter to a new one.
+type neighbours struct {
+	known bool         // the new one is not new: it was borrowed again
+	twins []*poolEntry // to the same database as the same user
+	conns int          // what all pools to the server may open, with the new one
+}
+
+func (n neighbours) tooMany(id serverID) bool { return id.maxConns > 0 && n.conns > id.maxConns }
+
+func (n neighbours) complaint(id serverID) bool {
+	return !n.known && (len(n.twins) > 0 || n.tooMany(id))
+}
+
+func (e *poolEntry) neighboursLocked() neighbours {
+	n := neighbours{conns: e.maxConns}
+	counted := make(map[weak.Pointer[pgxpool.Pool]]bool) // one that is open and borrowed has two entries
+	for _, o := range open.entries {
+		if o.pool == e.pool {
+			n.known = true
+			continue
+		}
+		if o.sameDatabase(e) && o.sameUser(e) {
+			n.twins = append(n.twins, o)
+		}
+		if o.sameServer(e) && !counted[o.pool] {
+			counted[o.pool] = true
+			n.conns += o.maxConns
+		}
+	}
+	return n
 }
 
 // warnDuplicates tells the loggers of both pools, each logger once.
@@ -128,18 +154,27 @@ func (e *poolEntry) leave() {
 	open.entries = slices.DeleteFunc(open.entries, func(o *poolEntry) bool { return o == e })
 }
 
-// sweepLocked drops entries whose pool is no more, or, when borrowed, closed.
+// sweepLocked drops entries whose pool is no more.
 func sweepLocked() {
+	open.entries = slices.DeleteFunc(open.entries, func(o *poolEntry) bool { return o.pool.Value() == nil })
+}
+
+// dropClosedLocked drops borrowed pools to the server of e that their owner has
+// closed. The question is not free, so it is asked before a complaint only.
+func dropClosedLocked(e *poolEntry) {
 	open.entries = slices.DeleteFunc(open.entries, func(o *poolEntry) bool {
 		p := o.pool.Value()
-		return p == nil || o.borrowed && isClosed(p)
+		return p == nil || o.borrowed && o.sameServer(e) && isClosed(p)
 	})
 }
 
 // isClosed reports whether the owner has closed p. pgxpool does not say, but a
 // closed pool has no connections and answers an acquire at once; one that is
-// open and has none would connect, which the context forbids.
+// open and has none begins to connect, which is not waited for.
 func isClosed(p *pgxpool.Pool) bool {
+	if p == nil {
+		return true
+	}
 	if p.Stat().TotalConns() > 0 {
 		return false
 	}
@@ -166,10 +201,13 @@ func addresses(cc *pgx.ConnConfig) string {
 // configuration where one of them has not been asked.
 
 func (e *poolEntry) sameServer(o *poolEntry) bool {
+	address := e.address != "" && e.address == o.address
 	if e.id.system != "" && o.id.system != "" {
-		return e.id.system == o.id.system
+		// A standby and a copied data directory have the same identifier. After
+		// a restart, the address tells.
+		return e.id.system == o.id.system && (e.id.started == o.id.started || address)
 	}
-	return e.address != "" && e.address == o.address
+	return address
 }
 
 func (e *poolEntry) sameDatabase(o *poolEntry) bool {
@@ -222,7 +260,8 @@ const (
 	databaseSQL = `SELECT (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database()), session_user::text,
 	current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
 		- coalesce(current_setting('reserved_connections', true)::int, 0)`
-	systemSQL = `SELECT system_identifier::text FROM pg_catalog.pg_control_system()`
+	systemSQL = `SELECT system_identifier::text, extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text
+	FROM pg_catalog.pg_control_system()`
 )
 
 // askServer identifies the server by the simple protocol, which works through
@@ -240,7 +279,8 @@ func (c *core) askServer(ctx context.Context) (serverID, error) {
 		return id, err
 	}
 	// Any role may call it by default; one that may not goes by its address.
-	if err := conn.QueryRow(ctx, systemSQL, pgx.QueryExecModeSimpleProtocol).Scan(&id.system); err != nil && sqlState(err) == "none" {
+	err = conn.QueryRow(ctx, systemSQL, pgx.QueryExecModeSimpleProtocol).Scan(&id.system, &id.started)
+	if err != nil && sqlState(err) == "none" {
 		return id, err
 	}
 	return id, nil

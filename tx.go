@@ -36,9 +36,9 @@ const (
 )
 
 // newTx wraps t, which runs on the lease's connection; without a lease, the
-// connection is held by somebody else.
-func newTx(h *handle, t pgx.Tx, l *lease) *Tx {
-	tx := &Tx{h: h, pgx: t, run: sessionExecutor{t}}
+// connection is held by somebody else, by c if that is not nil.
+func newTx(h *handle, t pgx.Tx, l *lease, c *Conn) *Tx {
+	tx := &Tx{h: h, pgx: t, run: sessionExecutor{t, c}}
 	if l != nil {
 		tx.done = l.release
 	}
@@ -60,7 +60,7 @@ func (tx *Tx) savepoint(ctx context.Context) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTx(tx.h, sp, nil), nil
+	return newTx(tx.h, sp, nil, tx.run.conn), nil
 }
 
 // Commit commits and gives the connection back; for a savepoint it releases
@@ -109,7 +109,7 @@ func (tx *Tx) In(db *DB) (*Tx, error) {
 	if db == nil || !tx.h.core.sameDatabase(db.h.core) {
 		return nil, ErrOtherDatabase
 	}
-	view := newTx(&handle{core: tx.h.core, ns: db.h.ns, schema: db.h.schema, module: db.h.module}, tx.pgx, nil)
+	view := newTx(&handle{core: tx.h.core, ns: db.h.ns, schema: db.h.schema, module: db.h.module}, tx.pgx, nil, tx.run.conn)
 	view.end = endByOthers
 	return view, nil
 }
@@ -153,6 +153,7 @@ func (tx *Tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementD
 	if err != nil {
 		return nil, err
 	}
+	tx.run.conn.spoil()
 	return tx.pgx.Prepare(ctx, name, text)
 }
 
@@ -161,4 +162,7 @@ func (tx *Tx) LargeObjects() pgx.LargeObjects { return tx.pgx.LargeObjects() }
 
 // Conn returns the connection below, for what this package does not offer.
 // SQL given to it is not expanded. It must not outlive the transaction.
-func (tx *Tx) Conn() *pgx.Conn { return tx.pgx.Conn() }
+func (tx *Tx) Conn() *pgx.Conn {
+	tx.run.conn.spoil()
+	return tx.pgx.Conn()
+}
