@@ -38,5 +38,5 @@
 // # Systems
 //
 // PostgreSQL 14 to 18. Linux is tested; macOS and other Unix systems should
-// work. Elsewhere Start returns [errors.ErrUnsupported].
+// work. Elsewhere the error of Start matches [errors.ErrUnsupported].
 package localpg

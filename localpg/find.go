@@ -2,6 +2,7 @@ package localpg
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +52,10 @@ func (e *NotFoundError) Error() string {
 // install them. When BinDir or PGDBM_POSTGRES_BIN is set, no further place is
 // looked at. The error is a [*NotFoundError].
 func Find(o *Options) (binDir string, err error) {
+	return find(o, standardPlaces)
+}
+
+func find(o *Options, standard []string) (binDir string, err error) {
 	s := search{}
 	switch {
 	case o != nil && o.BinDir != "":
@@ -58,7 +63,7 @@ func Find(o *Options) (binDir string, err error) {
 	case os.Getenv(binEnv) != "":
 		binDir = s.try(binEnv+": ", os.Getenv(binEnv))
 	default:
-		binDir = s.everywhere()
+		binDir = s.everywhere(standard)
 	}
 	if binDir == "" {
 		return "", &NotFoundError{Looked: s.looked, Hint: installHint()}
@@ -69,14 +74,15 @@ func Find(o *Options) (binDir string, err error) {
 // search remembers where it looked.
 type search struct{ looked []string }
 
-func (s *search) everywhere() string {
+func (s *search) everywhere(standard []string) string {
 	s.looked = append(s.looked, binEnv+": not set")
-	for _, look := range []func() string{s.pgConfig, s.path, s.standard} {
-		if dir := look(); dir != "" {
-			return dir
-		}
+	if dir := s.pgConfig(); dir != "" {
+		return dir
 	}
-	return ""
+	if dir := s.path(); dir != "" {
+		return dir
+	}
+	return s.standard(standard)
 }
 
 // try returns dir as an absolute path when it has the programs, else "".
@@ -100,31 +106,46 @@ func (s *search) pgConfig() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output()
-	if err != nil {
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		s.looked = append(s.looked, label+"no pg_config in PATH")
+	case err != nil:
 		s.looked = append(s.looked, label+err.Error())
-		return ""
+	default:
+		return s.try(label, strings.TrimSpace(string(out)))
 	}
-	return s.try(label, strings.TrimSpace(string(out)))
+	return ""
 }
 
-// path follows links first: a link in PATH may have no initdb beside it.
+// path follows links first: a link in PATH may have no initdb beside it, while
+// programs find their other files from where they really are.
 func (s *search) path() string {
-	found, err := exec.LookPath("postgres")
-	if err != nil {
-		s.looked = append(s.looked, "PATH: no postgres")
-		return ""
-	}
-	if target, err := filepath.EvalSymlinks(found); err == nil {
-		if dir := s.try("PATH: ", filepath.Dir(target)); dir != "" {
+	const label = "PATH: "
+	found := false
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		program := filepath.Join(dir, "postgres")
+		if !filepath.IsAbs(dir) || !executable(program) {
+			continue
+		}
+		found = true
+		if target, err := filepath.EvalSymlinks(program); err == nil && filepath.Dir(target) != dir {
+			if real := s.try(label, filepath.Dir(target)); real != "" {
+				return real
+			}
+		}
+		if dir := s.try(label, dir); dir != "" {
 			return dir
 		}
 	}
-	return s.try("PATH: ", filepath.Dir(found))
+	if !found {
+		s.looked = append(s.looked, label+"no postgres")
+	}
+	return ""
 }
 
-func (s *search) standard() string {
+func (s *search) standard(patterns []string) string {
 	var dirs []string
-	for _, pattern := range standardPlaces {
+	for _, pattern := range patterns {
 		found, _ := filepath.Glob(pattern) // errs on a malformed pattern only
 		if len(found) == 0 {
 			s.looked = append(s.looked, pattern)

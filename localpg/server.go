@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
 )
 
 // superuser is the role that owns the cluster.
 const superuser = "postgres"
+
+// stopLimit bounds a fast shutdown.
+const stopLimit = 10 * time.Second
 
 // Server is a running PostgreSQL server. Whoever started it stops it; it ends
 // with the process in any case. It is safe for concurrent use. The zero value is
@@ -25,8 +25,6 @@ type Server struct {
 	port     int
 	password string // of the superuser on TCP; empty when the server is not there
 	sup      *supervisor
-	stopping atomic.Bool
-	logger   *slog.Logger
 }
 
 // URL returns the URL of a database for the superuser postgres over the unix
@@ -36,7 +34,7 @@ type Server struct {
 func (s *Server) URL(database string) string {
 	u := databaseURL(database)
 	u.User = url.User(superuser)
-	u.RawQuery = "host=" + url.PathEscape(s.place.run) + "&port=" + strconv.Itoa(s.port) + "&sslmode=disable"
+	u.RawQuery = "host=" + s.place.run + "&port=" + strconv.Itoa(s.port) + "&sslmode=disable"
 	return u.String()
 }
 
@@ -72,11 +70,12 @@ func (s *Server) BinDir() string { return s.binDir }
 func (s *Server) LogTail(n int) string { return tail(s.place.log(), n) }
 
 // Stop ends the server and removes all that it made, and returns when that is
-// done. Sessions are ended first, as a fast shutdown does; when ctx ends before
-// them, the server is ended at once. Stop may be called any number of times, also
-// at the same time. An error says that something stayed behind.
+// done. It asks for a fast shutdown; when ctx ends, or 10 seconds pass, before
+// the server did, it is ended at once. Stop may be called any number of times,
+// also at the same time. An error says that something stayed behind.
 func (s *Server) Stop(ctx context.Context) error {
-	s.stopping.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
 	s.sup.interrupt()
 	select {
 	case <-s.sup.exited:
@@ -86,20 +85,4 @@ func (s *Server) Stop(ctx context.Context) error {
 		return fmt.Errorf("localpg: stop server: %w", err)
 	}
 	return nil
-}
-
-// reportExit logs the end of a server that nobody stopped.
-func (s *Server) reportExit() {
-	<-s.sup.exited // comes at the latest with the supervisor's end
-	if !s.stopping.Load() {
-		s.logger.Warn("localpg: server ended by itself", slog.String("exit", s.sup.exit), slog.String("log", s.LogTail(10)))
-	}
-}
-
-// endLimit bounds the wait for a supervisor that was told to end. It kills
-// the server with SIGKILL after some 10 seconds.
-const endLimit = 20 * time.Second
-
-func indent(text string) string {
-	return "\t" + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n\t")
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -44,13 +45,15 @@ func Start(ctx context.Context, o *Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("localpg: start server: %w", err)
+	}
 	where.sweep(opts.Logger)
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	for range 5 {
 		var s *Server
 		if s, err = startOnce(ctx, opts, where, binDir); err == nil {
-			go s.reportExit() // ends with the server
 			return s, nil
 		}
 		if !errors.Is(err, errPortTaken) {
@@ -61,7 +64,7 @@ func Start(ctx context.Context, o *Options) (*Server, error) {
 }
 
 func startOnce(ctx context.Context, o Options, where place, binDir string) (*Server, error) {
-	s := &Server{binDir: binDir, place: where.withID(randomHex(4)), port: 5432, logger: o.Logger}
+	s := &Server{binDir: binDir, place: where.withID(randomHex(4)), port: 5432}
 	if o.TCP {
 		var err error
 		if s.port, err = freePort(); err != nil {
@@ -69,13 +72,15 @@ func startOnce(ctx context.Context, o Options, where place, binDir string) (*Ser
 		}
 		s.password = randomHex(16)
 	}
+	o.Logger.Debug("localpg: starting server", slog.String("bin", binDir), slog.String("run", s.place.run), slog.String("store", s.place.store))
 	var err error
-	if s.sup, err = supervise(s.place, binDir, config(o, s.place.run, s.port), initArgs(o)); err != nil {
+	if s.sup, err = supervise(s.place, binDir, config(o, s.place.run, s.port), initArgs(o), o.Logger); err != nil {
 		return nil, err
 	}
 	if err := s.await(ctx); err != nil {
 		return nil, errors.Join(err, s.sup.end())
 	}
+	s.sup.serving.Store(true)
 	return s, nil
 }
 
@@ -95,7 +100,7 @@ func (s *Server) await(ctx context.Context) error {
 	case <-s.sup.exited:
 		return s.exitError()
 	case <-ctx.Done():
-		return ctx.Err()
+		return s.withLog(ctx.Err())
 	}
 	conn, err := s.connect(ctx)
 	if err != nil {
@@ -131,7 +136,7 @@ func (s *Server) connect(ctx context.Context) (*pgconn.PgConn, error) {
 		case <-s.sup.exited:
 			return nil, s.exitError()
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), err)
+			return nil, s.withLog(fmt.Errorf("%w: %w", ctx.Err(), err))
 		}
 	}
 }
@@ -147,16 +152,21 @@ func (s *Server) connConfig() (*pgconn.Config, error) {
 	return config, nil
 }
 
-// exitError describes the program's end, with the end of the log.
+// exitError describes the last program's end.
 func (s *Server) exitError() error {
-	text := s.LogTail(tailLines)
-	if s.password != "" && strings.Contains(text, "Address already in use") {
+	if s.password != "" && strings.Contains(s.LogTail(tailLines), "Address already in use") {
 		return fmt.Errorf("%w: 127.0.0.1:%d", errPortTaken, s.port)
 	}
+	return s.withLog(errors.New(s.sup.exit))
+}
+
+// withLog adds the end of the server's log, if there is one.
+func (s *Server) withLog(err error) error {
+	text := s.LogTail(tailLines)
 	if text == "" {
-		return errors.New(s.sup.exit)
+		return err
 	}
-	return fmt.Errorf("%s; end of its log:\n%s", s.sup.exit, indent(text))
+	return fmt.Errorf("%w; end of the log:\n\t%s", err, strings.ReplaceAll(text, "\n", "\n\t"))
 }
 
 // freePort returns a port that was free a moment ago: postgres cannot be given a

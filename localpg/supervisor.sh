@@ -1,22 +1,23 @@
-# Runs initdb and postgres as children of one shell in a session of its own,
-# and removes everything when the owner is gone. Arguments: the run directory,
-# the store (the data directory's parent, which may be the run directory), the
-# folder of the programs, postgresql.conf lines, pg_hba.conf lines, and then
-# the arguments of initdb. All file names below are relative to the run
-# directory.
+# Runs initdb and postgres for one owner, in a session of its own, and removes
+# everything when the owner is gone. Arguments: the run directory, the store
+# (parent of the data directory, perhaps the run directory itself), the folder of
+# the programs, then the arguments of initdb. PGDBM_SETTINGS and PGDBM_HBA are
+# what goes into postgresql.conf and pg_hba.conf. File names without a directory
+# are in the run directory.
 #
 # Standard input is a pipe whose write end only the owner holds: a line on it
-# is the name of a signal for the running program, and its end means that the
-# owner ended, in whatever way. Standard output tells the owner "start" before
-# postgres starts and "exit PROGRAM STATUS" after the last program ended; other
-# lines are complaints.
+# names a signal for postgres, and its end means that the owner ended,
+# in whatever way. Standard output tells the owner "made" when the directories
+# are there, "start" before postgres starts and "exit PROGRAM STATUS" after the
+# last program ended; other lines are complaints.
 umask 077
 ulimit -c 0
-trap : HUP INT TERM PIPE # nobody may read what we say any more
+trap : HUP INT TERM PIPE # end with the owner only, even when nobody listens
 
-run=$1 store=$2 bin=$3 settings=$4 hba=$5
-shift 5
-data=$store/data
+settings=$PGDBM_SETTINGS hba=$PGDBM_HBA
+unset PGDBM_SUPERVISOR PGDBM_SETTINGS PGDBM_HBA
+run=$1 store=$2 bin=$3 data=$2/data
+shift 3
 
 # The parent is shared by all runs of this user. In a sticky directory like
 # /tmp nobody else can replace it once it is ours and is no link.
@@ -47,10 +48,11 @@ remove() {
 	rmdir "${store%/*}" "${run%/*}" 2>/dev/null
 }
 
-# Sends the running program what the owner asks for. Once the owner is gone it
-# ends any program, and "stop" keeps others from starting: a program writes its
-# pid and then looks for "stop", so one of both sides always sees the other.
+# Sends postgres what the owner asks for. Once the owner is gone it ends postgres,
+# and the file "stop" keeps it from starting: postgres' process writes its id and
+# then looks for "stop", so one of both always sees the other.
 watch() {
+	exec <&3 >/dev/null 2>&1 3<&- 4<&-
 	while read -r signal; do kill -s "$signal" "$(cat pid)"; done
 	: >stop
 	signal=QUIT tries=0
@@ -62,27 +64,27 @@ watch() {
 	done
 }
 
-# Programs run in the foreground: a shell makes those in the background ignore
-# SIGINT and SIGQUIT, until they have handlers of their own.
-program() {
-	/bin/sh -c 'echo $$ >"$0"; [ ! -e stop ] && exec "$@"' pid "$@" </dev/null >>log 2>&1
+# C.UTF-8 is not everywhere; C is, but knows letters of ASCII only. Nothing cuts
+# initdb short: its children would lose their files and leave shared memory.
+initialise() {
+	for locale in C.UTF-8 C; do
+		rm -rf "$data"
+		[ ! -e stop ] || return
+		"$bin/initdb" -D "$data" --locale="$locale" "$@" >>log 2>&1
+		status=$?
+		[ $status -ne 0 ] && grep -q 'invalid locale' log || break
+	done
+	[ $status -eq 0 ] || return $status
+	printf '%s' "$settings" >>"$data/postgresql.conf" && printf '%s' "$hba" >"$data/pg_hba.conf"
+}
+
+# Runs in the foreground: in the background a shell would make it ignore SIGINT
+# and SIGQUIT until it has handlers of its own.
+serve() {
+	/bin/sh -c 'echo $$ >pid; [ ! -e stop ] && exec "$@"' serve "$bin/postgres" -D "$data" >>log 2>&1
 	status=$?
 	rm -f pid
 	return $status
-}
-
-# C.UTF-8 is not everywhere; C is, but knows letters of ASCII only.
-initialise() {
-	name=initdb
-	for locale in C.UTF-8 C; do
-		if program "$bin/initdb" -D "$data" --locale="$locale" "$@"; then
-			printf '%s' "$settings" >>"$data/postgresql.conf" && printf '%s' "$hba" >"$data/pg_hba.conf"
-			return
-		fi
-		[ ! -e stop ] || return
-		rm -rf "$data"
-	done
-	return 1
 }
 
 exec 3<&0 </dev/null
@@ -94,17 +96,19 @@ cd "$run" || exit 1
 # "alive" has a reader as long as this shell, postgres or one of its children
 # lives, and gets its name when it has one: another run's sweep looks at it.
 mkfifo alive.new && exec 4<>alive.new && mv alive.new alive || exit 1
+echo made
 
-watch <&3 >/dev/null 2>&1 4<&- &
+watch &
 watcher=$!
 exec 3<&-
 
 if initialise "$@"; then
-	name=postgres
 	echo start
-	program "$bin/postgres" -D "$data" 4<&4
+	serve
+	echo "exit postgres $?"
+else
+	echo "exit initdb $?"
 fi
-echo "exit $name $status"
 
 # The log stays readable until the owner lets go.
 while wait "$watcher"; [ $? -gt 128 ]; do :; done

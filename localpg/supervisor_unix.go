@@ -5,33 +5,43 @@ package localpg
 import (
 	"bufio"
 	_ "embed"
-	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"time"
 )
+
+// endLimit bounds the wait for a supervisor that was told to end. It kills the
+// server with SIGKILL after some 10 seconds.
+const endLimit = 20 * time.Second
 
 //go:embed supervisor.sh
 var supervisorScript string
 
 // supervisor is the process between us and the server: see supervisor.sh.
 type supervisor struct {
-	place place
-	cmd   *exec.Cmd
-	hold  *os.File // the server lives while this is open
+	place  place
+	cmd    *exec.Cmd
+	hold   *os.File // the server lives while this is open
+	logger *slog.Logger
 
 	started chan struct{} // closed when postgres starts
-	exited  chan struct{} // closed when the last program ended; exit is set
+	exited  chan struct{} // closed when the last program ended
 	ended   chan struct{} // closed when the supervisor itself ended
+	serving atomic.Bool   // the server's end would surprise
 
-	exit       string   // how the last program ended
-	complaints []string // the supervisor's own; read after exited
+	// The goroutine in listen sets these; others read exit once exited is
+	// closed, made once ended is.
+	exit string // how the last program ended
+	made bool   // the place's directories are this supervisor's
 }
 
 // supervise starts the supervisor. Its owner calls end.
-func supervise(p place, binDir, settings string, initArgs []string) (*supervisor, error) {
+func supervise(p place, binDir, settings string, initArgs []string, logger *slog.Logger) (*supervisor, error) {
 	stdin, hold, err := os.Pipe() // both close on exec: nobody else holds the server alive
 	if err != nil {
 		return nil, err
@@ -44,9 +54,11 @@ func supervise(p place, binDir, settings string, initArgs []string) (*supervisor
 	}
 	defer stdout.Close()
 
-	args := append([]string{"-c", supervisorScript, "pgdbm-supervisor", p.run, p.store, binDir, settings, hba}, initArgs...)
-	cmd := exec.Command("/bin/sh", args...)
-	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", supervisorEnv(), p.account.attributes()
+	// The script is in the environment to keep the lists of processes readable.
+	args := []string{"-c", `eval "$PGDBM_SUPERVISOR"`, "pgdbm-supervisor", p.run, p.store, binDir}
+	cmd := exec.Command("/bin/sh", append(args, initArgs...)...)
+	cmd.Dir, cmd.SysProcAttr = "/", p.account.attributes()
+	cmd.Env = append(cleanEnv(), "PGDBM_SUPERVISOR="+supervisorScript, "PGDBM_SETTINGS="+settings, "PGDBM_HBA="+hba)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stdout
 	if err := cmd.Start(); err != nil {
 		hold.Close()
@@ -54,16 +66,16 @@ func supervise(p place, binDir, settings string, initArgs []string) (*supervisor
 		return nil, fmt.Errorf("as user %d: %w", p.account.uid, err)
 	}
 	s := &supervisor{
-		place: p, cmd: cmd, hold: hold,
+		place: p, cmd: cmd, hold: hold, logger: logger,
 		started: make(chan struct{}), exited: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go s.listen(status) // ends with the supervisor
 	return s, nil
 }
 
-// supervisorEnv has nothing that changes what PostgreSQL does, and none of our
+// cleanEnv has nothing that changes what PostgreSQL does, and none of our
 // secrets, which other processes of the server's user could read.
-func supervisorEnv() []string {
+func cleanEnv() []string {
 	env := []string{"LC_ALL=C", "TZ=UTC"}
 	for _, name := range []string{"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"} {
 		if value := os.Getenv(name); value != "" {
@@ -73,36 +85,47 @@ func supervisorEnv() []string {
 	return env
 }
 
-// listen turns what the supervisor says into closed channels.
+// listen follows what the supervisor says until its end.
 func (s *supervisor) listen(status *os.File) {
 	defer close(s.ended)
-	defer s.cmd.Wait()
-	defer status.Close()
-	started, exited := false, false
-	for lines := bufio.NewScanner(status); lines.Scan(); {
-		program, isExit := strings.CutPrefix(lines.Text(), "exit ")
-		switch {
-		case lines.Text() == "start" && !started:
-			started = true
+	waited := make(chan struct{})
+	go func() { // ends with the process
+		defer close(waited)
+		s.cmd.Wait()                                        // its status says no more than its words
+		status.SetReadDeadline(time.Now().Add(time.Second)) // should another process hold the pipe
+	}()
+	defer func() { <-waited; status.Close() }()
+	exit, complaints := "", []string{}
+	for lines := bufio.NewScanner(status); exit == "" && lines.Scan(); {
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		switch word {
+		case "made":
+			s.made = true
+		case "start":
 			close(s.started)
-		case isExit && !exited:
-			exited = true
-			name, code, _ := strings.Cut(program, " ")
-			s.exit = name + " ended with status " + code
-			close(s.exited)
-		case !exited:
-			s.complaints = append(s.complaints, lines.Text())
+		case "exit":
+			exit = strings.Replace(rest, " ", " ended with status ", 1)
+		default:
+			complaints = append(complaints, lines.Text())
 		}
 	}
-	if !exited {
-		s.exit = strings.Join(append([]string{"the server's supervisor ended"}, s.complaints...), ": ")
-		close(s.exited)
+	if exit == "" {
+		exit = "the server's supervisor ended"
 	}
+	s.exit = strings.Join(append([]string{exit}, complaints...), ": ")
+	if s.serving.Load() {
+		s.logger.Warn("localpg: server ended by itself", slog.String("exit", s.exit), slog.String("log", tail(s.place.log(), 10)))
+	}
+	close(s.exited)
+	io.Copy(io.Discard, status) // to the supervisor's end
 }
 
 // interrupt asks for a fast shutdown. When the supervisor is gone, end does the
 // work.
-func (s *supervisor) interrupt() { s.hold.WriteString("INT\n") }
+func (s *supervisor) interrupt() {
+	s.serving.Store(false)
+	s.hold.WriteString("INT\n")
+}
 
 // end makes the supervisor end the server and remove its files, and sees to it
 // that they are gone. It may be called more than once.
@@ -112,8 +135,11 @@ func (s *supervisor) end() error {
 	defer limit.Stop()
 	select {
 	case <-s.ended:
-		return s.place.discard()
 	case <-limit.C:
-		return errors.New("its supervisor does not end")
+		return fmt.Errorf("supervisor %d does not end", s.cmd.Process.Pid)
 	}
+	if !s.made {
+		return nil
+	}
+	return s.place.discard()
 }

@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 )
 
 // place cannot be made on this system, so that the rest never runs.
-type place struct{ run string }
+type place struct{ run, store string }
 
 func choosePlace(bool) (place, error) {
 	return place{}, fmt.Errorf("private servers on %s: %w", runtime.GOOS, errors.ErrUnsupported)
@@ -22,10 +23,11 @@ func (p place) sweep(*slog.Logger)  {}
 
 type supervisor struct {
 	started, exited chan struct{}
+	serving         atomic.Bool
 	exit            string
 }
 
-func supervise(place, string, string, []string) (*supervisor, error) {
+func supervise(place, string, string, []string, *slog.Logger) (*supervisor, error) {
 	return nil, errors.ErrUnsupported
 }
 

@@ -28,7 +28,7 @@ func URL(tb testing.TB) string {
 	if s.copyFiles {
 		sql += " STRATEGY file_copy" // checkpoints cost nothing without fsync
 	}
-	if err := exec(tb.Context(), s.url(""), sql); err != nil {
+	if err := exec(s.url(""), sql); err != nil {
 		tb.Fatalf("testdb: make database: %v", err)
 	}
 	tb.Cleanup(func() {
@@ -47,30 +47,33 @@ func ServerURL(tb testing.TB) string {
 }
 
 // Exec runs SQL, one or several statements without arguments, on a connection of
-// its own.
+// its own. It may be called from a cleanup too.
 func Exec(tb testing.TB, url, sql string) {
 	tb.Helper()
-	if err := exec(tb.Context(), url, sql); err != nil {
+	if err := exec(url, sql); err != nil {
 		tb.Fatalf("testdb: %v", err)
 	}
 }
 
-func exec(ctx context.Context, url, sql string) error {
+// limit bounds each call, not by the test's context: Exec may clean up after it.
+const limit = time.Minute
+
+func exec(url, sql string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer conn.Close(ctx)
 	_, err = conn.PgConn().Exec(ctx, sql).ReadAll()
 	return err
 }
 
-const dropLimit = 30 * time.Second
-
 // drop waits a moment for sessions that are just ending: with one of them about
 // the server polls in steps of 100 ms.
 func drop(url, name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), dropLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {

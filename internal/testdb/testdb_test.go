@@ -1,6 +1,7 @@
 package testdb_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -8,27 +9,56 @@ import (
 	"github.com/pgdbm/pgdbm/internal/testdb"
 )
 
-func TestURLIsAnEmptyDatabaseOfItsOwn(t *testing.T) {
-	t.Parallel()
-	a, b := testdb.URL(t), testdb.URL(t)
-	testdb.Exec(t, a, "CREATE TABLE only_here (); INSERT INTO only_here DEFAULT VALUES")
-	if n := tables(t, a); n != 1 {
-		t.Errorf("tables where one was made: %d", n)
-	}
-	if n := tables(t, b); n != 0 {
-		t.Errorf("tables in another test's database: %d", n)
-	}
-}
-
-func tables(t *testing.T, url string) (n int) {
+func count(t *testing.T, url, sql string, args ...any) (n int) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&n); err != nil {
+	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+func TestURLIsAnEmptyDatabaseOfItsOwn(t *testing.T) {
+	t.Parallel()
+	const tables = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+	a, b := testdb.URL(t), testdb.URL(t)
+	testdb.Exec(t, a, "CREATE TABLE only_here (); INSERT INTO only_here DEFAULT VALUES")
+	if n := count(t, a, tables); n != 1 {
+		t.Errorf("tables where one was made: %d", n)
+	}
+	if n := count(t, b, tables); n != 0 {
+		t.Errorf("tables in another database: %d", n)
+	}
+}
+
+func TestDatabaseIsDroppedAtTheTestsEndWithItsSessions(t *testing.T) {
+	t.Parallel()
+	var name string
+	t.Run("user", func(t *testing.T) {
+		conn, err := pgx.Connect(t.Context(), testdb.URL(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { // before the drop, but leaves the session open
+			if err := conn.QueryRow(context.Background(), "SELECT current_database()").Scan(&name); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	if name == "" {
+		t.SkipNow() // the subtest was
+	}
+	if n := count(t, testdb.ServerURL(t), "SELECT count(*) FROM pg_database WHERE datname = $1", name); n != 0 {
+		t.Errorf("database %s is still there", name)
+	}
+}
+
+func TestExecWorksInACleanup(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	t.Cleanup(func() { testdb.Exec(t, url, "SELECT 1") })
 }
