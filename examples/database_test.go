@@ -13,6 +13,17 @@ import (
 	"github.com/pgdbm/pgdbm/localpg"
 )
 
+// Tests never read PGHOST, PGOPTIONS and the like: they may be somebody's
+// production.
+func init() {
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "PG") && !strings.HasPrefix(name, "PGDBM_") {
+			os.Unsetenv(name)
+		}
+	}
+}
+
 // server starts one private server for the tests of this package; it ends with
 // the process.
 var server = sync.OnceValues(func() (*localpg.Server, error) {

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +23,7 @@ exits with 1 if a claim does not hold.`,
 		Example: "  pgdbm demo\n  pgdbm demo --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ignoreLibpqEnv()
 			report, err := demo.Run(cmd.Context())
 			if err != nil {
 				return err
@@ -40,4 +43,15 @@ exits with 1 if a claim does not hold.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
 	return cmd
+}
+
+// ignoreLibpqEnv forgets PGHOST, PGSERVICE, PGOPTIONS and the like: they may be
+// somebody's production, and the demo's server is its own.
+func ignoreLibpqEnv() {
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "PG") && !strings.HasPrefix(name, "PGDBM_") {
+			os.Unsetenv(name)
+		}
+	}
 }
