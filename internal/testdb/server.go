@@ -21,7 +21,6 @@ type source struct {
 var shared = sync.OnceValues(open)
 
 func open() (source, error) {
-	ignoreLibpqEnv()
 	if text := os.Getenv("PGDBM_TEST_URL"); text != "" {
 		target, err := parseTarget(text)
 		return source{url: target.url}, err
@@ -49,9 +48,9 @@ func server(tb testing.TB) source {
 	return source{}
 }
 
-// ignoreLibpqEnv forgets PGHOST, PGOPTIONS and the like, which may be
-// somebody's production and would add to what a test's URL says.
-func ignoreLibpqEnv() {
+// Tests never see PGHOST, PGOPTIONS and the like, which may be somebody's
+// production and would add to what a test's URL says.
+func init() {
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, "PG") && !strings.HasPrefix(name, "PGDBM_") {
