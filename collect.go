@@ -46,7 +46,7 @@ func One[T any](ctx context.Context, q Querier, sql string, args ...any) (T, err
 		var none T
 		return none, err
 	}
-	return pgx.CollectExactlyOneRow(rows, rowTo[T]())
+	return only(rows, rowTo[T]())
 }
 
 // Value returns the only column of the only row of a query. T is anything pgx
@@ -58,7 +58,16 @@ func Value[T any](ctx context.Context, q Querier, sql string, args ...any) (T, e
 		var none T
 		return none, err
 	}
-	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	return only(rows, pgx.RowTo[T])
+}
+
+func only[T any](rows pgx.Rows, to pgx.RowToFunc[T]) (T, error) {
+	v, err := pgx.CollectExactlyOneRow(rows, to)
+	if err != nil {
+		var none T
+		return none, err // no half of a value
+	}
+	return v, nil
 }
 
 // Each returns the rows of a query one by one; see [All] for T. An error ends

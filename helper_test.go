@@ -3,7 +3,9 @@ package pgdbm_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +26,31 @@ func TestMain(m *testing.M) {
 			_ = os.Unsetenv(name)
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if leak := leaked(); code == 0 && leak != "" {
+		fmt.Fprintf(os.Stderr, "goroutines of pools that are still open:\n\n%s\n", leak)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// leaked waits for the goroutines of pools to end and returns those that do
+// not. What a closed pool destroys ends a moment later.
+func leaked() (stacks string) {
+	for range 500 {
+		buf := make([]byte, 1<<20)
+		stacks = ""
+		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if strings.Contains(g, "pgxpool.") || strings.Contains(g, "puddle") || strings.Contains(g, "pgdbm.(*core)") {
+				stacks += g + "\n\n"
+			}
+		}
+		if stacks == "" {
+			return ""
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return stacks
 }
 
 // openPool opens a pool, on a database of the test's own unless cfg has a URL.

@@ -388,8 +388,9 @@ func TestABorrowedPoolThatNobodyHasAnyMoreIsForgotten(t *testing.T) {
 	openPool(t, pgdbm.Config{URL: url, OnDuplicate: pgdbm.DuplicateFail})
 }
 
+// Alone, because a duplicate, or too many connections, would be a reason to look
+// whether borrowed pools are open.
 func TestOpeningAPoolDoesNotDisturbBorrowedOnes(t *testing.T) {
-	t.Parallel()
 	theirs, _ := borrow(t, testdb.URL(t))
 	openPool(t, pgdbm.Config{})
 	if n := theirs.Stat().NewConnsCount(); n != 0 {

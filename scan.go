@@ -1,6 +1,7 @@
 package pgdbm
 
 import (
+	"cmp"
 	"database/sql"
 	"fmt"
 	"math/big"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,12 +30,15 @@ func rowTo[T any]() pgx.RowToFunc[T] {
 	case isRecord(t):
 		return pgx.RowToStructByName[T]
 	case t.Kind() == reflect.Pointer && isRecord(t.Elem()):
-		return addrOfStruct[T]
+		return addrOfStruct[T]()
 	}
 	return pgx.RowTo[T]
 }
 
-var scannerType = reflect.TypeFor[sql.Scanner]()
+var (
+	scannerType    = reflect.TypeFor[sql.Scanner]()
+	rowScannerType = reflect.TypeFor[pgx.RowScanner]()
+)
 
 // single are structs of the standard library that hold one value.
 var single = map[reflect.Type]bool{
@@ -48,46 +53,65 @@ var single = map[reflect.Type]bool{
 const pgtypePath = "github.com/jackc/pgx/v5/pgtype"
 
 // isRecord reports whether t is a struct whose fields are columns, not one
-// that is a single value itself.
+// that is a single value or scans its rows itself.
 func isRecord(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && !single[t] &&
-		!reflect.PointerTo(t).Implements(scannerType) && t.PkgPath() != pgtypePath
+	p := reflect.PointerTo(t)
+	return t.Kind() == reflect.Struct && !single[t] && t.PkgPath() != pgtypePath &&
+		!p.Implements(scannerType) && !p.Implements(rowScannerType)
 }
 
 // addrOfStruct is pgx.RowToAddrOfStructByName for a T that is the pointer:
 // pgx's needs the struct's type as a type parameter, which reflection cannot
-// give it. The rules of names are pgx's.
-func addrOfStruct[T any](row pgx.CollectableRow) (T, error) {
+// give it. The rules are pgx's, so that T and *T behave alike.
+func addrOfStruct[T any]() pgx.RowToFunc[T] {
 	t := reflect.TypeFor[T]().Elem()
-	p := reflect.New(t)
-	descs := row.FieldDescriptions()
-	targets := make([]any, len(descs))
-	if missing := bindFields(p.Elem(), descs, targets); missing != "" {
+	var paths [][]int // of the result's columns, found at its first row
+	return func(row pgx.CollectableRow) (T, error) {
 		var none T
-		return none, fmt.Errorf("cannot find field %s in returned row", missing)
-	}
-	for i, target := range targets {
-		if target == nil {
-			var none T
-			return none, fmt.Errorf("struct doesn't have corresponding row field %s", descs[i].Name)
+		if paths == nil {
+			var err error
+			if paths, err = fieldPaths(t, row.FieldDescriptions()); err != nil {
+				return none, err
+			}
 		}
+		p := reflect.New(t)
+		targets := make([]any, len(paths))
+		for i, path := range paths {
+			targets[i] = p.Elem().FieldByIndex(path).Addr().Interface()
+		}
+		if err := row.Scan(targets...); err != nil {
+			return none, err
+		}
+		return p.Interface().(T), nil
 	}
-	return p.Interface().(T), row.Scan(targets...)
 }
 
-// bindFields sets targets to the addresses of the fields of v that the columns
-// name, and returns the first field without a column.
-func bindFields(v reflect.Value, descs []pgconn.FieldDescription, targets []any) (missing string) {
-	t := v.Type()
+// fieldPaths finds the field of t for each column.
+func fieldPaths(t reflect.Type, descs []pgconn.FieldDescription) ([][]int, error) {
+	paths := make([][]int, len(descs))
+	missing := bindFields(t, nil, descs, paths)
+	for i, path := range paths {
+		if path == nil {
+			return nil, fmt.Errorf("struct doesn't have corresponding row field %s", descs[i].Name)
+		}
+	}
+	if missing != "" {
+		return nil, fmt.Errorf("cannot find field %s in returned row", missing)
+	}
+	return paths, nil
+}
+
+// bindFields sets the paths of the columns that fields of t name; t is itself
+// at path at. It returns the first field without a column.
+func bindFields(t reflect.Type, at []int, descs []pgconn.FieldDescription, paths [][]int) (missing string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Anonymous && f.Type.Kind() == reflect.Struct && isRecord(f.Type) {
-			if m := bindFields(v.Field(i), descs, targets); missing == "" {
-				missing = m
-			}
+		if !f.IsExported() && !f.Anonymous {
 			continue
 		}
-		if !f.IsExported() {
+		path := append(slices.Clip(at), i)
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			missing = cmp.Or(missing, bindFields(f.Type, path, descs, paths))
 			continue
 		}
 		tag, tagged := f.Tag.Lookup("db")
@@ -100,9 +124,9 @@ func bindFields(v reflect.Value, descs []pgconn.FieldDescription, targets []any)
 			name = tag
 		}
 		if col := columnNamed(descs, name, tagged); col >= 0 {
-			targets[col] = v.Field(i).Addr().Interface()
-		} else if missing == "" {
-			missing = name
+			paths[col] = path
+		} else {
+			missing = cmp.Or(missing, name)
 		}
 	}
 	return missing

@@ -18,7 +18,9 @@ import (
 // The server is one of the test's own: killing a backend makes it end all others and recover.
 func TestAServerKilledAtAnyPointConvergesWhenRunAgain(t *testing.T) {
 	t.Parallel()
-	server, err := localpg.Start(t.Context(), &localpg.Options{Settings: map[string]string{"restart_after_crash": "on"}})
+	// What was committed is with the kernel then, and outlives the server's processes.
+	settings := map[string]string{"restart_after_crash": "on", "synchronous_commit": "on"}
+	server, err := localpg.Start(t.Context(), &localpg.Options{Settings: settings})
 	if err != nil {
 		t.Skipf("no server of its own: %v", err)
 	}
