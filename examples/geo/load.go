@@ -70,7 +70,9 @@ func copyAll(ctx context.Context, tx *pgdbm.Tx) error {
 			return fmt.Errorf("%s: %w", t.file, err)
 		}
 	}
-	return nil
+	// Else the first queries are planned as if the tables were empty.
+	_, err := tx.Exec(ctx, `ANALYZE {{tables.countries}}, {{tables.regions}}, {{tables.airports}}`)
+	return err
 }
 
 func texts(rec []string) ([]any, error) {
