@@ -269,12 +269,16 @@ func (a *Attached) last() bool {
 // runner is the migration engine on this pool's connections; schema says for
 // whom they are held.
 func (c *core) runner(schema string) *engine.Runner {
+	caller := callerOutside()
 	return &engine.Runner{
 		Acquire: func(ctx context.Context) (*pgx.Conn, func(discard bool), error) {
 			l, err := c.acquire(ctx, schema, "")
 			if err != nil {
 				return nil, nil, err
 			}
+			c.mu.Lock()
+			l.caller = caller
+			c.mu.Unlock()
 			return l.conn.Conn(), l.end, nil
 		},
 		Logger: c.log(),

@@ -45,7 +45,7 @@ func newCluster(t *testing.T) *cluster {
 	}
 	c := &cluster{t: t, dir: dir, bin: bin}
 	t.Cleanup(func() {
-		c.kill()
+		c.stop("immediate")
 		os.RemoveAll(dir)
 	})
 	if os.Geteuid() == 0 { // which PostgreSQL refuses
@@ -83,7 +83,8 @@ func (c *cluster) start(settings ...string) string {
 	// The old socket's lock file names a process that is gone, or, by chance,
 	// one that has its number now.
 	os.Remove(filepath.Join(c.dir, ".s.PGSQL.5432.lock"))
-	args := []string{"-D", filepath.Join(c.dir, "data"), "-k", c.dir, "-c", "listen_addresses="}
+	args := []string{"-D", filepath.Join(c.dir, "data"), "-k", c.dir, "-c", "listen_addresses=",
+		"-c", "dynamic_shared_memory_type=mmap"} // or each kill leaves segments behind
 	for _, s := range settings {
 		args = append(args, "-c", s)
 	}
@@ -102,6 +103,21 @@ func (c *cluster) start(settings ...string) string {
 		return true
 	})
 	return url
+}
+
+// stop ends the server as pg_ctl does, which leaves no shared memory behind.
+func (c *cluster) stop(mode string) {
+	c.t.Helper()
+	if c.cmd == nil {
+		return
+	}
+	if out, err := c.command("pg_ctl", "-D", filepath.Join(c.dir, "data"), "-w", "-m", mode, "stop").CombinedOutput(); err != nil {
+		c.t.Errorf("%v\n%s", err, out)
+		c.kill()
+		return
+	}
+	_ = c.cmd.Wait()
+	c.cmd = nil
 }
 
 // kill ends the server and all its processes with SIGKILL.
@@ -195,10 +211,7 @@ func TestOnAReadOnlyServerAttachSucceedsWithNothingToDoAndElseSaysWhy(t *testing
 	}
 	a.Close()
 	// A standby without a primary: the server is read-only for good.
-	if out, err := c.command("pg_ctl", "-D", filepath.Join(c.dir, "data"), "-w", "-m", "fast", "stop").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	_ = c.cmd.Wait()
+	c.stop("fast")
 	if err := os.WriteFile(filepath.Join(c.dir, "data", "standby.signal"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -169,6 +169,10 @@ func TestAConnectionWithASessionOfItsOwnIsClosed(t *testing.T) {
 			_, err := c.Exec(ctx, `SELECT 1; ; SET app.tenant = 'x'`, pgx.QueryExecModeSimpleProtocol)
 			return err
 		},
+		"SET before a statement": func(ctx context.Context, c *pgdbm.Conn) error {
+			_, err := c.Exec(ctx, `SET app.tenant = 'x'; SELECT 1`, pgx.QueryExecModeSimpleProtocol)
+			return err
+		},
 		"SET of a custom name":        sql(`SET app.tenant = 'x'`),
 		"SET of a new custom name":    sql(`SET app.other = 'x'`),
 		"SET to what it was":          sql(`SET app.tenant = 'none'`),

@@ -65,6 +65,7 @@ type lease struct {
 	npcs   int
 
 	prev, next *lease // guarded by core.mu
+	caller     string // guarded by core.mu; file:line where the stack is too deep to tell
 
 	// Result sets handed out are never used again, since callers may look at
 	// them after Close; so they are cut off slabs, as pgxpool does.
@@ -136,7 +137,7 @@ func (l *lease) end(discard bool) {
 	c, conn := l.core, l.conn
 	c.mu.Lock()
 	l.prev.next, l.next.prev = l.next, l.prev
-	l.prev, l.next = nil, nil
+	l.prev, l.next, l.caller = nil, nil, ""
 	c.inUse--
 	last := c.inUse == 0 && c.closing.Load()
 	c.mu.Unlock()
@@ -205,7 +206,10 @@ func (c *core) shutdownError(ctx context.Context) error {
 	c.mu.Lock()
 	for l := c.leases.next; l != &c.leases; l = l.next {
 		h := Holder{Schema: l.schema, SQL: l.sql, Held: time.Since(l.since)}
-		if l.sql == "" {
+		switch {
+		case l.caller != "":
+			h.Caller = l.caller
+		case l.sql == "":
 			h.Caller = outside(l.pcs[:l.npcs])
 		}
 		e.Holders = append(e.Holders, h)
@@ -240,8 +244,9 @@ func outside(pcs []uintptr) string {
 	frames := runtime.CallersFrames(slices.Clone(pcs))
 	for {
 		f, more := frames.Next()
-		own := strings.HasPrefix(f.Function, packagePrefix) ||
-			path.Dir(f.File) == packageDir && !strings.HasSuffix(f.File, "_test.go")
+		own := strings.HasPrefix(f.Function, packagePrefix) || strings.HasPrefix(f.Function, migratePrefix) ||
+			path.Dir(f.File) == packageDir && !strings.HasSuffix(f.File, "_test.go") ||
+			strings.HasPrefix(f.Function, "runtime.") // where a goroutine begins
 		if f.Function != "" && !own {
 			return fmt.Sprintf("%s:%d", f.File, f.Line)
 		}
@@ -254,6 +259,9 @@ func outside(pcs []uintptr) string {
 // packagePrefix begins the name of every function of this package, and of no
 // other: an external test package is called pgdbm_test.
 const packagePrefix = "github.com/pgdbm/pgdbm."
+
+// migratePrefix is that of package migrate, which calls in for its caller.
+const migratePrefix = "github.com/pgdbm/pgdbm/migrate."
 
 // packageDir tells this package's own code where the name does not: a closure
 // of a function that was inlined, as Each's, is named after the caller.

@@ -49,11 +49,11 @@ func (m Module) load() (*loaded, error) {
 		return nil, fmt.Errorf("module without a name")
 	}
 	if err := sqltemplate.ValidateModule(m.Name); err != nil {
-		return nil, fmt.Errorf("module: %w", err)
+		return nil, err
 	}
 	if m.Schema != "" {
 		if err := sqltemplate.ValidateSchema(m.Schema); err != nil {
-			return nil, fmt.Errorf("module %s: schema: %w", m.Name, err)
+			return nil, fmt.Errorf("module %s: %w", m.Name, err)
 		}
 	}
 	for i, r := range m.Requires {

@@ -43,13 +43,13 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	c := newCore(pp, true)
 	c.logger = cfg.Logger
 	c.schema = cfg.Schema
-	c.acquireTimeout = cfg.AcquireTimeout
 
 	id, err := cfg.Retry.connect(ctx, c)
 	if err != nil {
 		go pp.Close()
 		return nil, fmt.Errorf("pgdbm: open: %w", err)
 	}
+	c.acquireTimeout = cfg.AcquireTimeout // not before: the first wait is ConnectTimeout's
 	if err := c.register(id, callerOutside(), cfg.OnDuplicate); err != nil {
 		go pp.Close()
 		return nil, fmt.Errorf("pgdbm: open: %w", err)

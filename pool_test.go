@@ -429,6 +429,14 @@ func TestAcquireTimeoutEndsTheWaitOfEveryMethod(t *testing.T) {
 	}
 }
 
+func TestAcquireTimeoutDoesNotBoundOpen(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t, pgdbm.Config{AcquireTimeout: time.Nanosecond})
+	if err := pool.Ping(t.Context()); !errors.Is(err, pgdbm.ErrAcquireTimeout) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAcquireTimeoutDoesNotBoundTheStatement(t *testing.T) {
 	t.Parallel()
 	db := openSchema(t, "x", pgdbm.Config{AcquireTimeout: 50 * time.Millisecond})
@@ -631,6 +639,34 @@ func TestShutdownNamesWhoHoldsConnections(t *testing.T) {
 	}
 	if n := pool.Stat().TotalConns(); n != 0 {
 		t.Errorf("%d connections stay", n)
+	}
+}
+
+func TestShutdownNamesWhoMigrates(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t, pgdbm.Config{})
+	look := admin(t, pool)
+	ctx, cancel := context.WithCancel(t.Context())
+	m := pgdbm.Module{Name: "slow", Files: files("1_x.sql", "SELECT pg_sleep(600);")}
+	var where string
+	done := make(chan error, 1)
+	go func() {
+		where = here(1)
+		_, err := pgdbm.Attach(ctx, pool, m)
+		done <- err
+	}()
+	waitUntil(t, func() bool {
+		var n int
+		err := look.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()`).Scan(&n)
+		return err == nil && n == 1
+	})
+	err := pool.Shutdown(soon(t))
+	cancel()
+	if aerr := <-done; aerr == nil {
+		t.Error("Attach succeeded")
+	}
+	if err == nil || !strings.Contains(err.Error(), `schema "slow" by `+where) {
+		t.Errorf("got %v, want it to name %s", err, where)
 	}
 }
 

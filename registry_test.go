@@ -204,6 +204,46 @@ func TestASocketAndTCPLeadToTheSameDatabase(t *testing.T) {
 	}
 }
 
+func TestWhatTellsDatabasesApart(t *testing.T) {
+	t.Parallel()
+	one := pgdbm.Identity{Address: "a:5432", Database: "shop", System: "7", Started: "100.5", OID: "16384"}
+	with := func(change func(*pgdbm.Identity)) pgdbm.Identity { i := one; change(&i); return i }
+	unasked := pgdbm.Identity{Address: "a:5432", Database: "shop"}
+	for _, c := range []struct {
+		name string
+		two  pgdbm.Identity
+		want bool
+	}{
+		{"itself", one, true},
+		{"another address of the server", with(func(i *pgdbm.Identity) { i.Address = "/run:5432" }), true},
+		{"an address that nobody knows", with(func(i *pgdbm.Identity) { i.Address = "" }), true},
+		{"another name for it, as a pooler has", with(func(i *pgdbm.Identity) { i.Database = "alias" }), true},
+		{"another database", with(func(i *pgdbm.Identity) { i.OID = "16385" }), false},
+		{"another server with equal numbers", with(func(i *pgdbm.Identity) { i.System = "8" }), false},
+		{"a standby or a copy", with(func(i *pgdbm.Identity) { i.Address, i.Started = "b:5432", "200.5" }), false},
+		{"a copy whose address nobody knows", with(func(i *pgdbm.Identity) { i.Address, i.Started = "", "200.5" }), false},
+		{"after a restart", with(func(i *pgdbm.Identity) { i.Started = "200.5" }), true},
+		{"not asked", unasked, true},
+		{"not asked, another address", pgdbm.Identity{Address: "b:5432", Database: "shop"}, false},
+		{"not asked, another database", pgdbm.Identity{Address: "a:5432", Database: "other"}, false},
+		{"not asked, no address", pgdbm.Identity{Database: "shop"}, false},
+	} {
+		if got := pgdbm.SameDatabase(one, c.two); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		if got := pgdbm.SameDatabase(c.two, one); got != c.want {
+			t.Errorf("%s, the other way round: %v, want %v", c.name, got, c.want)
+		}
+	}
+	if pgdbm.SameDatabase(pgdbm.Identity{Database: "shop"}, pgdbm.Identity{Database: "shop"}) {
+		t.Error("two pools of which nothing is known are the same")
+	}
+	if !pgdbm.SameUser(pgdbm.Identity{User: "a", Really: "x"}, pgdbm.Identity{User: "b", Really: "x"}) ||
+		pgdbm.SameUser(pgdbm.Identity{User: "a"}, pgdbm.Identity{User: "b", Really: "a"}) {
+		t.Error("users are not compared by what the server says, else by what is configured")
+	}
+}
+
 func TestAWrongPasswordIsNotTriedAgain(t *testing.T) {
 	t.Parallel()
 	private := privateServer(t, &localpg.Options{TCP: true})
@@ -505,6 +545,23 @@ func TestAPoolThatChoosesItsServerLateIsKnownByTheServer(t *testing.T) {
 			return nil
 		}})
 	if !errors.Is(err, pgdbm.ErrDuplicatePool) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAPoolWithSeveralHostsIsKnownByTheOneItReached(t *testing.T) {
+	t.Parallel()
+	url := testdb.URL(t)
+	to := realServer(t, url)
+	proxy := listen(t, func(_ int, c *client) { c.forward(to) })
+	cfg := proxy.through(t, url)
+	cfg.Host, cfg.Port, cfg.OnDuplicate = "", 0, pgdbm.DuplicateFail
+	cfg.URL += fmt.Sprintf("&host=127.0.0.1,127.0.0.1&port=1,%d", proxy.port())
+	if !strings.Contains(url, "?") {
+		cfg.URL = strings.Replace(cfg.URL, "&", "?", 1)
+	}
+	openPool(t, cfg)
+	if _, err := pgdbm.Open(t.Context(), pgdbm.Config{URL: url, OnDuplicate: pgdbm.DuplicateFail}); !errors.Is(err, pgdbm.ErrDuplicatePool) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -84,7 +84,7 @@ func validateModuleWord(name string) error {
 		if c >= 'a' && c <= 'z' || i > 0 && (c == '_' || c >= '0' && c <= '9') {
 			continue
 		}
-		return errors.New("name does not match [a-z][a-z0-9_]*")
+		return errors.New("name does not match [a-z][a-z0-9_]{0,62}")
 	}
 	switch name {
 	case "information_schema", "public", "pgdbm":

@@ -43,7 +43,7 @@ func TestSchemaNames(t *testing.T) {
 
 func TestModuleNames(t *testing.T) {
 	t.Parallel()
-	const pattern = "name does not match [a-z][a-z0-9_]*"
+	const pattern = "name does not match [a-z][a-z0-9_]{0,62}"
 	for _, c := range []struct{ name, want string }{
 		{"billing", ""},
 		{"b2_", ""},
@@ -88,7 +88,7 @@ func TestNewNamesValidatesAll(t *testing.T) {
 		{"app", nil, ""},
 		{"app", map[string]string{"billing": "public"}, ""},
 		{"pg_app", nil, `schema "pg_app": name is PostgreSQL's own`},
-		{"app", map[string]string{"a": "x", "B": "y"}, `module "B": name does not match [a-z][a-z0-9_]*`},
+		{"app", map[string]string{"a": "x", "B": "y"}, `module "B": name does not match [a-z][a-z0-9_]{0,62}`},
 		{"app", map[string]string{"a": "x'"}, `module "a": schema "x'": name holds one of ' " \ $ %`},
 	} {
 		n, err := sqltemplate.NewNames(c.schema, c.aliases)

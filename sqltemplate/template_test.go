@@ -122,7 +122,7 @@ func TestBadPlaceholdersInCodeAreRefused(t *testing.T) {
 		{"{{tables.other.b.c}}", "1:1: malformed placeholder: {{tables.other.b.c}}"},
 		{"{{tables.other.}}", "1:1: malformed placeholder: {{tables.other.}}"},
 		{"{{tables.public.b}}", `1:1: module "public": name is reserved: {{tables.public.b}}`},
-		{"{{tables.Ü.b}}", `1:1: module "Ü": name does not match [a-z][a-z0-9_]*: {{tables.Ü.b}}`},
+		{"{{tables.Ü.b}}", `1:1: module "Ü": name does not match [a-z][a-z0-9_]{0,62}: {{tables.Ü.b}}`},
 		{`{{tables."other".b}}`, `1:1: module in quotes: {{tables."other".b}}`},
 		{`{{tables.""}}`, `1:1: name is empty: {{tables.""}}`},
 		{`{{tables."a""b"}}`, `1:1: malformed placeholder: {{tables."a""b"}}`},

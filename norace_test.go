@@ -1,0 +1,5 @@
+//go:build !race
+
+package pgdbm_test
+
+const raceDetector = false
