@@ -23,11 +23,15 @@ type core struct {
 	logger         *slog.Logger
 	schema         string // Config.Schema
 	acquireTimeout time.Duration
+	maxConns       int64
 	texts          *textCache
 	run            executor
 	entry          *poolEntry
 
-	closing atomic.Bool // set under mu; read without it as an early refusal
+	closing atomic.Bool     // set under mu; read without it as an early refusal
+	wanted  atomic.Int64    // connections held or asked for
+	life    context.Context // ends with closing, for those who wait for a connection
+	refuse  context.CancelFunc
 
 	mu      sync.Mutex // guards the fields below
 	leases  lease      // sentinel of a ring of the leases in use
@@ -38,6 +42,8 @@ type core struct {
 
 func newCore(p *pgxpool.Pool, owned bool) *core {
 	c := &core{pgx: p, owned: owned, texts: newTextCache(), drained: make(chan struct{})}
+	c.life, c.refuse = context.WithCancel(context.Background())
+	c.maxConns = int64(p.Config().MaxConns)
 	c.leases.prev, c.leases.next = &c.leases, &c.leases
 	c.run = &poolExecutor{c}
 	return c
@@ -88,6 +94,7 @@ func (c *core) acquire(ctx context.Context, schema, sql string) (*lease, error) 
 	}
 	conn, err := c.acquireConn(ctx)
 	if err != nil {
+		c.wanted.Add(-1)
 		if c.closing.Load() {
 			return nil, ErrClosed
 		}
@@ -103,6 +110,7 @@ func (c *core) acquire(ctx context.Context, schema, sql string) (*lease, error) 
 	c.mu.Lock()
 	if c.closing.Load() {
 		c.mu.Unlock()
+		c.wanted.Add(-1)
 		conn.Release()
 		return nil, ErrClosed
 	}
@@ -113,7 +121,16 @@ func (c *core) acquire(ctx context.Context, schema, sql string) (*lease, error) 
 	return l, nil
 }
 
+// acquireConn counts as wanting a connection from here on, whatever it returns.
 func (c *core) acquireConn(ctx context.Context) (*pgxpool.Conn, error) {
+	if c.wanted.Add(1) > c.maxConns {
+		// The call may have to wait, perhaps for one that never comes back:
+		// pgxpool would not wake it when the pool closes.
+		waiting, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(c.life, cancel)()
+		ctx = waiting
+	}
 	if c.acquireTimeout <= 0 {
 		return c.pgx.Acquire(ctx)
 	}
@@ -141,6 +158,7 @@ func (l *lease) end(discard bool) {
 	c.inUse--
 	last := c.inUse == 0 && c.closing.Load()
 	c.mu.Unlock()
+	c.wanted.Add(-1)
 
 	l.core, l.conn, l.schema, l.sql = nil, nil, "", ""
 	leasePool.Put(l)
@@ -164,6 +182,7 @@ func (c *core) shutdown(ctx context.Context) error {
 		close(c.drained)
 	}
 	c.mu.Unlock()
+	c.refuse()
 	c.entry.leave()
 
 	select {

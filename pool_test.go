@@ -913,3 +913,38 @@ func TestAConnectionThatDiesIsReplaced(t *testing.T) {
 		t.Error("the same connection")
 	}
 }
+
+func TestShutdownWakesThoseWhoWaitForALeakedConnection(t *testing.T) {
+	t.Parallel()
+	pool, err := pgdbm.Open(t.Context(), pgdbm.Config{URL: testdb.URL(t), MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := mustSchema(t, pool, "x")
+	leaked, err := db.Query(t.Context(), `SELECT generate_series(1, 10)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const waiters = 8
+	errs := make(chan error, waiters)
+	for range waiters {
+		go func() {
+			_, err := db.Exec(context.Background(), `SELECT 1`) // without a deadline of its own
+			errs <- err
+		}()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := pool.Shutdown(ctx); err == nil {
+		t.Error("Shutdown succeeded with a connection leaked")
+	}
+	for range waiters {
+		if err := <-errs; !errors.Is(err, pgdbm.ErrClosed) {
+			t.Errorf("a waiter got %v", err)
+		}
+	}
+	leaked.Close()
+	if err := pool.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
