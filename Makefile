@@ -3,6 +3,8 @@
 GO      ?= go
 MODULES := $(shell $(GO) list -m -f '{{.Dir}}')
 FUZZTIME ?= 2m
+# The race detector needs a C compiler.
+RACE    ?= $(if $(shell command -v $$($(GO) env CC)),-race)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -15,8 +17,9 @@ demo:
 # All tests, with the race detector, on a private PostgreSQL server or on the
 # one of PGDBM_TEST_URL. Without either the first line says what is missing.
 test:
+	@test -n "$(RACE)" || echo "without the race detector: no C compiler"
 	@test -n "$$PGDBM_TEST_URL" || CI=true $(GO) test -count=1 -run '^TestServerBinariesAreFound$$' ./localpg
-	@set -e; for m in $(MODULES); do echo "== test $$m"; (cd $$m && $(GO) test -race -timeout 12m ./...); done
+	@set -e; for m in $(MODULES); do echo "== test $$m"; (cd $$m && $(GO) test $(RACE) -timeout 12m ./...); done
 
 check:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }

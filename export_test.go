@@ -55,3 +55,12 @@ func (i Identity) entry() *poolEntry {
 	return &poolEntry{address: i.Address, database: i.Database, user: i.User,
 		id: serverID{system: i.System, started: i.Started, database: i.OID, user: i.Really}}
 }
+
+// ParseConfig is what Open does with a Config before it connects.
+func ParseConfig(c Config) (target string, err error) {
+	pc, err := c.pgxConfig()
+	if err != nil {
+		return "", err
+	}
+	return pc.ConnConfig.Host + " " + pc.ConnConfig.Database + " " + pc.ConnConfig.User, nil
+}
