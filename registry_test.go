@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgdbm/pgdbm"
@@ -539,7 +538,7 @@ func TestAPoolThatChoosesItsServerLateIsKnownByTheServer(t *testing.T) {
 		Pgx: func(pc *pgxpool.Config) error {
 			pc.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 				cc.Host, cc.Port, cc.Database, cc.User, cc.Password, cc.TLSConfig = to.Host, to.Port, to.Database, to.User, to.Password, to.TLSConfig
-				cc.Fallbacks = []*pgconn.FallbackConfig{}
+				cc.Fallbacks = to.Fallbacks
 				return nil
 			}
 			return nil
