@@ -137,7 +137,8 @@ func conflictingRows(module, schema string, files []*File) string {
 	}
 	probe := func(operator string) string {
 		return fmt.Sprintf(`(select target_schema, file_name, semantic_hash from %s
-    where module = %s and version = f.version and semantic_hash %s f.hash and %s and target_schema <> %s limit 1)`,
+    where module = %s and version = f.version and semantic_hash %s f.hash and %s and target_schema <> %s
+    order by semantic_hash limit 1)`, // the index has this order: the planner takes it without statistics, too
 			ledgerTable, literal(module), operator, countsAsRecorded, literal(schema))
 	}
 	return fmt.Sprintf(`select f.version, c.target_schema, c.file_name, c.semantic_hash
