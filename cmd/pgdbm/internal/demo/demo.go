@@ -128,9 +128,9 @@ func (s *state) connections(ctx context.Context, application string) (int, error
 	return n, err
 }
 
-// connectionsEnd waits until a pool's connections are gone from the server's
-// list, which lags behind the client's close.
-func (s *state) connectionsEnd(ctx context.Context, application string) error {
+// connectionsFall waits until the server's list has no more than limit of a
+// pool's connections: it lags behind the client's close.
+func (s *state) connectionsFall(ctx context.Context, application string, limit int) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -140,7 +140,7 @@ func (s *state) connectionsEnd(ctx context.Context, application string) error {
 		if err != nil {
 			return err
 		}
-		if n == 0 {
+		if n <= limit {
 			return nil
 		}
 		select {
