@@ -269,6 +269,9 @@ func (a *Attached) last() bool {
 // runner is the migration engine on this pool's connections; schema says for
 // whom they are held.
 func (c *core) runner(schema string) *engine.Runner {
+	if c.held != nil {
+		return c.heldRunner()
+	}
 	caller := callerOutside()
 	return &engine.Runner{
 		Acquire: func(ctx context.Context) (*pgx.Conn, func(discard bool), error) {

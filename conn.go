@@ -17,6 +17,7 @@ import (
 type Conn struct {
 	h     *handle
 	pgx   *pgx.Conn
+	tx    pgx.Tx // the transaction that the handle lives in; mostly nil
 	run   sessionExecutor
 	dirty bool // the session may have state that the next user must not get
 }
@@ -31,6 +32,9 @@ type Conn struct {
 //
 // fn's context is marked as in [DB.InTx].
 func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn) error) error {
+	if c := db.h.core; c.held != nil {
+		return c.withHeld(ctx, db.h, fn)
+	}
 	l, err := db.h.core.acquire(ctx, db.h.schema, "")
 	if err != nil {
 		return err
@@ -91,7 +95,7 @@ func (c *Conn) Begin(ctx context.Context) (pgx.Tx, error) {
 
 // BeginTx begins a transaction on the connection; the result is a [*Tx].
 func (c *Conn) BeginTx(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error) {
-	t, err := c.pgx.BeginTx(ctx, o)
+	t, err := c.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -100,11 +104,18 @@ func (c *Conn) BeginTx(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error) {
 
 // InTx runs fn in a transaction on the connection; see [DB.InTx].
 func (c *Conn) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
-	t, err := c.pgx.Begin(ctx)
+	t, err := c.begin(ctx, pgx.TxOptions{})
 	if err != nil {
 		return err
 	}
 	return newTx(c.h, t, nil, c).scope(ctx, fn)
+}
+
+func (c *Conn) begin(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error) {
+	if c.tx != nil {
+		return c.tx.Begin(ctx)
+	}
+	return c.pgx.BeginTx(ctx, o)
 }
 
 // Schema returns the schema that c is seen from.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgdbm/pgdbm/internal/bridge"
 )
 
 // core is what all handles and views of one pool share.
@@ -26,6 +28,7 @@ type core struct {
 	maxConns       int64
 	texts          *textCache
 	run            executor
+	held           *bridge.Held // the transaction that all handles live in; mostly nil
 	entry          *poolEntry
 
 	closing atomic.Bool     // set under mu; read without it as an early refusal

@@ -114,6 +114,9 @@ func (db *DB) BeginTx(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error) {
 }
 
 func (db *DB) begin(ctx context.Context, o pgx.TxOptions) (*Tx, error) {
+	if c := db.h.core; c.held != nil {
+		return c.beginHeld(ctx, db.h)
+	}
 	l, err := db.h.core.acquire(ctx, db.h.schema, "")
 	if err != nil {
 		return nil, err

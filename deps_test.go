@@ -44,13 +44,15 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 	t.Parallel()
 	const module = "github.com/pgdbm/pgdbm"
 	allowed := map[string][]string{
-		"":                 {"/internal/bridge", "/internal/engine", "/sqltemplate"},
-		"/migrate":         {"", "/internal/bridge", "/internal/engine", "/sqltemplate"},
-		"/internal/bridge": {"/internal/engine"},
-		"/internal/engine": {"/sqltemplate"},
-		"/internal/testdb": {"/localpg"},
-		"/localpg":         {},
-		"/sqltemplate":     {},
+		"":                  {"/internal/bridge", "/internal/engine", "/sqltemplate"},
+		"/migrate":          {"", "/internal/bridge", "/internal/engine", "/sqltemplate"},
+		"/internal/bridge":  {"/internal/engine"},
+		"/internal/engine":  {"/sqltemplate"},
+		"/internal/testdb":  {"/internal/testurl", "/localpg"},
+		"/internal/testurl": {},
+		"/pgdbmtest":        {"", "/internal/bridge", "/internal/testurl", "/localpg"},
+		"/localpg":          {},
+		"/sqltemplate":      {},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...").Output()
 	if err != nil {

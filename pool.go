@@ -73,6 +73,10 @@ func Borrow(p *pgxpool.Pool) (*Pool, error) {
 
 // Ping takes a connection and asks the server for nothing, successfully.
 func (p *Pool) Ping(ctx context.Context) error {
+	if held := p.core.held; held != nil {
+		_, err := held.Tx.Exec(ctx, "")
+		return err
+	}
 	l, err := p.core.acquire(ctx, "", "")
 	if err != nil {
 		return err

@@ -1,13 +1,19 @@
-// Package bridge lets package migrate reach what package pgdbm does not
-// export: how a handle's connections are taken and its modules resolved.
-// Package pgdbm fills it in when it is initialised.
+// Package bridge lets packages migrate and pgdbmtest reach what package pgdbm
+// does not export: how a handle's connections are taken and its modules
+// resolved. Package pgdbm fills it in when it is initialised.
 package bridge
 
 import (
 	"context"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdbm/pgdbm/internal/engine"
 )
+
+// LedgerFormat is the number of the ledger's shape that this program writes.
+const LedgerFormat = engine.LedgerFormat
 
 // Prepare makes an engine run of a *pgdbm.DB and a pgdbm.Module: it validates
 // and loads the module and resolves what it requires.
@@ -15,3 +21,17 @@ var Prepare func(ctx context.Context, db, module any) (*engine.Runner, engine.Ta
 
 // PublicError turns the engine's error types into those of package pgdbm.
 var PublicError func(error) error
+
+// Held is a transaction for the handles of a pool to live in.
+type Held struct {
+	// Tx runs their statements; its Begin is how their transactions begin.
+	Tx pgx.Tx
+	// Hold takes Tx's connection until release is called, for reading.
+	Hold func(ctx context.Context) (conn *pgx.Conn, release func(), err error)
+	// Logger is the handles' logger.
+	Logger *slog.Logger
+}
+
+// InTransaction returns a view, a *pgdbm.Pool, of the *pgdbm.Pool pool whose
+// handles all live in held.
+var InTransaction func(pool any, held *Held) any

@@ -32,6 +32,8 @@ var (
 	ErrCommitUnknown = errors.New("connection lost during commit, outcome unknown")
 	// ErrTransactionEnded: a file ended the transaction that it ran in.
 	ErrTransactionEnded = errors.New("file ended its transaction")
+	// ErrInTransaction: something is to be written and the connection is in somebody else's transaction.
+	ErrInTransaction = errors.New("handle lives in one transaction, in which nothing can be migrated")
 )
 
 // Error says which file of which module failed, and where in it. The root package converts it to its own type of the

@@ -19,9 +19,9 @@ const (
 	ledgerTable  = "pgdbm.migrations"
 )
 
-// ledgerFormat is the number of the ledger's shape that this program writes. Formats only add columns: a program works
+// LedgerFormat is the number of the ledger's shape that this program writes. Formats only add columns: a program works
 // with a ledger of any higher format, and brings one of a lower format up to its own.
-const ledgerFormat = 1
+const LedgerFormat = 1
 
 const ledgerComment = "pgdbm ledger, format "
 
@@ -65,7 +65,7 @@ func createLedger() []string {
 		b.String(),
 		"create index migrations_content on " + ledgerTable +
 			" (module, version, semantic_hash) where " + countsAsRecorded,
-		commentLedger(ledgerFormat),
+		commentLedger(LedgerFormat),
 	}
 }
 
@@ -78,7 +78,7 @@ func upgradeLedger(found *ledgerFacts) []string {
 				fmt.Sprintf("alter table %s add column if not exists %s %s", ledgerTable, c.name, c.definition))
 		}
 	}
-	return append(statements, commentLedger(max(ledgerFormat, found.format())))
+	return append(statements, commentLedger(max(LedgerFormat, found.format())))
 }
 
 func commentLedger(format int) string {

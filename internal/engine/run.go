@@ -16,6 +16,9 @@ type Runner struct {
 	Logger  *slog.Logger // not nil
 	Tool    string       // name and version of the program, for the ledger
 
+	// InTransaction says that the connection is in a transaction of somebody else's: what would write is refused.
+	InTransaction bool
+
 	polling polling // zero: defaultPolling
 	onWait  func()  // called before each sleep for a lock; for tests
 }

@@ -88,6 +88,12 @@ func begin(serverVersion int) []string {
 // It polls until then; while it sleeps it has neither a transaction nor a connection. The session is s unless that is
 // nil or has to be given up; in every case s is no longer the caller's.
 func (r *Runner) locked(ctx context.Context, s *session, l lock, serverVersion int, reads ...string) (*session, []*pgconn.Result, error) {
+	if r.InTransaction {
+		if s != nil {
+			s.close()
+		}
+		return nil, nil, ErrInTransaction
+	}
 	prelude := append(begin(serverVersion), l.tryLock())
 	script := append(prelude, reads...)
 	w := r.newWait(l)

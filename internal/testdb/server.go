@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pgdbm/pgdbm/internal/testurl"
 	"github.com/pgdbm/pgdbm/localpg"
 )
 
@@ -22,8 +23,8 @@ var shared = sync.OnceValues(open)
 
 func open() (source, error) {
 	if text := os.Getenv("PGDBM_TEST_URL"); text != "" {
-		target, err := parseTarget(text)
-		return source{url: target.url}, err
+		target, err := testurl.Parse(text)
+		return source{url: target.URL}, err
 	}
 	s, err := localpg.Start(context.Background(), nil) // its supervisor ends it with us
 	if err != nil {

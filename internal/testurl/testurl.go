@@ -1,4 +1,6 @@
-package testdb
+// Package testurl reads PGDBM_TEST_URL, without the libpq environment: that may
+// name somebody's production.
+package testurl
 
 import (
 	"errors"
@@ -10,30 +12,28 @@ import (
 	"strings"
 )
 
-// target is the server of PGDBM_TEST_URL. All its parameters are in the URL's
+// Target is the server of PGDBM_TEST_URL. All its parameters are in the URL's
 // query, where neither a list of hosts nor a socket's path needs care.
-type target struct{ params map[string]string }
+type Target struct{ params map[string]string }
 
-const targetName = "PGDBM_TEST_URL"
-
-// parseTarget reads both forms that libpq knows. What is missing gets the value
+// Parse reads both forms that libpq knows. What is missing gets the value
 // that it has without PG* variables, but a host must be named.
-func parseTarget(text string) (target, error) {
+func Parse(text string) (Target, error) {
 	parse := keywordParams
 	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
 		parse = urlParams
 	}
 	params, err := parse(text)
 	if err != nil {
-		return target{}, fmt.Errorf("testdb: %s: %w", targetName, err) // no text: it may hold a password
+		return Target{}, fmt.Errorf("PGDBM_TEST_URL: %w", err) // no text: it may hold a password
 	}
 	if params["host"] == "" {
-		return target{}, fmt.Errorf("testdb: %s: names no host", targetName)
+		return Target{}, errors.New("PGDBM_TEST_URL: names no host")
 	}
 	if params["user"] == "" {
 		u, err := user.Current()
 		if err != nil {
-			return target{}, fmt.Errorf("testdb: %s: names no user: %w", targetName, err)
+			return Target{}, fmt.Errorf("PGDBM_TEST_URL: names no user: %w", err)
 		}
 		params["user"] = u.Username
 	}
@@ -42,11 +42,11 @@ func parseTarget(text string) (target, error) {
 			params[name] = value
 		}
 	}
-	return target{params}, nil
+	return Target{params}, nil
 }
 
-// url returns the server's URL with another database, or with its own for "".
-func (t target) url(database string) string {
+// URL returns the server's URL with another database, or with its own for "".
+func (t Target) URL(database string) string {
 	if database == "" {
 		database = t.params["dbname"]
 	}
@@ -146,3 +146,19 @@ func keywordValue(text string) (value, rest string, err error) {
 	}
 	return b.String(), "", nil
 }
+
+// Hosts returns the hosts and the folders of sockets that the URL names.
+func (t Target) Hosts() []string { return strings.Split(t.params["host"], ",") }
+
+// With returns t with a parameter added or replaced; an empty value removes it.
+func (t Target) With(name, value string) Target {
+	params := maps.Clone(t.params)
+	params[name] = value
+	if value == "" {
+		delete(params, name)
+	}
+	return Target{params}
+}
+
+// Param returns a parameter's value.
+func (t Target) Param(name string) string { return t.params[name] }
