@@ -1,0 +1,57 @@
+// Package pgdbmtest gives each test a migrated PostgreSQL database of its own,
+// in milliseconds and without any set-up.
+//
+//	func TestInvoice(t *testing.T) {
+//		t.Parallel()
+//		pool := pgdbmtest.New(t, billing.Module)
+//		db, err := pgdbm.Attach(t.Context(), pool, billing.Module)
+//		...
+//	}
+//
+// [New] is a database of the test's own, which may do anything. [Tx] is a
+// transaction on a shared one, faster, for tests that do nothing but query and
+// write. [EachSource] runs a dual-mode library's test in every way in which the
+// library may be given its database.
+//
+// # Templates
+//
+// The modules' migrations, and [Config].Seed, run once, on a database that
+// becomes a template; tests get copies of it. A template is found by a key of
+// all that shapes it: the modules with their files, the seed's key, the library,
+// and the server's version, encoding and locale. When any of them changes there
+// is a new one. It is built by one process while others wait, and one that was
+// left half-built is built again. Copies are made before tests ask for them.
+//
+// # Ownership
+//
+// Pools and databases end with the test that they were made for; tests close
+// what they open themselves. A test that fails keeps its database, and its log
+// has the line that opens it.
+//
+// # Server
+//
+// The tests of a process run on a private server of package localpg, which is
+// gone with the process, or on the server of PGDBM_TEST_URL. Without PostgreSQL's
+// programs tests are skipped, and fail where CI is set.
+//
+// On the server of PGDBM_TEST_URL templates stay for the next run. All else is
+// dropped when the last test that has a database ends, but for what [Tx] shares
+// and what failed tests keep. Every process holds a lock of the server as long
+// as it lives; the first thing it does is to drop the databases of processes
+// that do not, so what a killed one leaves stays until then. Databases of living
+// processes are never touched, however old.
+//
+// Tests wait for one another rather than use up the server's connections, which
+// the processes that test on it share evenly.
+//
+// # Environment
+//
+//   - PGDBM_TEST_URL names the server, as a URL or keyword/value text. Its role
+//     may create databases. The libpq environment has no say.
+//   - PGDBM_TEST_ALLOW_REMOTE=1 allows a server of another machine, which is
+//     refused otherwise, unless its database postgres has a comment that
+//     contains "pgdbm test server".
+//   - PGDBM_TEST_KEEP says whose database stays: fail (the default) that of a
+//     failed test, always every one, never none.
+//   - PGDBM_POSTGRES_BIN is the folder of the private server's programs.
+package pgdbmtest

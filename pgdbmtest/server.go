@@ -1,0 +1,285 @@
+package pgdbmtest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgdbm/pgdbm/internal/testurl"
+	"github.com/pgdbm/pgdbm/localpg"
+)
+
+const (
+	urlEnv    = "PGDBM_TEST_URL"
+	remoteEnv = "PGDBM_TEST_ALLOW_REMOTE"
+
+	// marker in the comment of the maintenance database says that a remote
+	// server is there for tests.
+	marker = "pgdbm test server"
+
+	// runClass is the first half of the advisory lock that each process holds
+	// as long as it lives; the second is its run's number.
+	runClass = 0x7067646d
+
+	startLimit = time.Minute
+)
+
+// server is the PostgreSQL server of this process's tests, with the databases
+// that this process, a run, makes on it.
+type server struct {
+	target   testurl.Target
+	admin    *pgxpool.Pool // on the maintenance database
+	life     *pgx.Conn     // holds the run's lock; never used after open
+	run      string        // eight hex digits, in the names of the run's databases
+	foreign  bool          // of PGDBM_TEST_URL: it outlives this process
+	fileCopy string        // clause of CREATE DATABASE
+	facts    []string      // that shape a template
+	workers  int           // clones made at the same time
+	slots    *budget
+	drops    *dropper
+
+	mu        sync.Mutex // guards the fields below
+	templates map[string]*template
+	active    int // databases in the hands of tests
+	peak      int // the most there were
+}
+
+var shared = sync.OnceValues(func() (*server, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	return open(ctx)
+})
+
+// serverFor returns the process's server, or ends the test.
+func serverFor(tb testing.TB) *server {
+	tb.Helper()
+	s, err := shared()
+	if err == nil {
+		return s
+	}
+	var missing *localpg.NotFoundError
+	if os.Getenv("CI") == "" && (errors.As(err, &missing) || errors.Is(err, errors.ErrUnsupported)) {
+		tb.Skip(err)
+	}
+	tb.Fatal(err)
+	return nil
+}
+
+func open(ctx context.Context) (*server, error) {
+	s := &server{workers: min(runtime.GOMAXPROCS(0), 4), templates: map[string]*template{}}
+	text := os.Getenv(urlEnv)
+	s.foreign = text != ""
+	if !s.foreign {
+		own, err := localpg.Start(ctx, nil) // its supervisor ends it with this process
+		if err != nil {
+			return nil, err
+		}
+		text = own.URL("postgres")
+	}
+	var err error
+	if s.target, err = testurl.Parse(text); err != nil {
+		return nil, fmt.Errorf("pgdbmtest: %w", err)
+	}
+	if err := s.connect(ctx); err != nil {
+		return nil, fmt.Errorf("pgdbmtest: test server: %w", err)
+	}
+	if err := s.sweep(ctx); err != nil {
+		return nil, fmt.Errorf("pgdbmtest: sweep: %w", err)
+	}
+	return s, nil
+}
+
+// connect opens the administrative connections and learns what the server is.
+func (s *server) connect(ctx context.Context) error {
+	cfg, err := s.maintenance(ctx)
+	if err != nil {
+		return err
+	}
+	if s.life, err = pgx.ConnectConfig(ctx, cfg.ConnConfig); err != nil {
+		return err
+	}
+	if s.admin, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+		return err
+	}
+	s.drops = newDropper(s.admin)
+	connections, err := s.learn(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.register(ctx); err != nil {
+		return err
+	}
+	s.slots = newBudget(connections, int(cfg.MaxConns)+1)
+	return s.refreshBudget(ctx)
+}
+
+// maintenance configures connections to the database postgres, where locks of
+// all runs meet, or else to the one that the URL names.
+func (s *server) maintenance(ctx context.Context) (*pgxpool.Config, error) {
+	var first error
+	for _, database := range []string{"postgres", ""} {
+		cfg, err := pgxpool.ParseConfig(s.target.URL(database))
+		if err != nil {
+			return nil, errors.New("URL cannot be used") // the cause quotes it
+		}
+		// Creating, dropping, and one to ask meanwhile.
+		cfg.MaxConns = int32(s.workers) + 2
+		cfg.ConnConfig.RuntimeParams["application_name"] = "pgdbmtest"
+		cfg.ConnConfig.RuntimeParams["idle_session_timeout"] = "0"
+		conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
+		if err == nil {
+			return cfg, conn.Close(ctx)
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, first
+}
+
+// learn asks the server for what shapes a template and a run. It returns how
+// many connections tests may have.
+func (s *server) learn(ctx context.Context) (connections int, err error) {
+	var version int
+	var fsync, comment, encoding, collate, ctype, role string
+	err = s.life.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('fsync'),
+		current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+			- coalesce(current_setting('reserved_connections', true)::int, 0),
+		coalesce((SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()), ''),
+		pg_encoding_to_char(t.encoding), t.datcollate, t.datctype, current_user
+		FROM pg_database t WHERE t.datname = 'template0'`).
+		Scan(&version, &fsync, &connections, &comment, &encoding, &collate, &ctype, &role)
+	if err != nil {
+		return 0, err
+	}
+	if s.foreign && !local(s.target.Hosts()) && os.Getenv(remoteEnv) != "1" && !strings.Contains(comment, marker) {
+		return 0, fmt.Errorf("%s names a server of another machine; %s is not 1, nor has its database postgres the comment %q",
+			urlEnv, remoteEnv, marker)
+	}
+	if version >= 150000 && fsync == "off" {
+		s.fileCopy = " STRATEGY file_copy" // its checkpoints cost nothing without fsync
+	}
+	s.facts = []string{fmt.Sprint(version), encoding, collate, ctype, role}
+	return connections, nil
+}
+
+func local(hosts []string) bool {
+	for _, h := range hosts {
+		ip := net.ParseIP(h)
+		if !strings.HasPrefix(h, "/") && !strings.HasPrefix(h, "@") && h != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return false
+		}
+	}
+	return true
+}
+
+// register takes the run's lock, before the run makes anything.
+func (s *server) register(ctx context.Context) error {
+	for {
+		var id [4]byte
+		rand.Read(id[:]) // never fails
+		var ok bool
+		err := s.life.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", int32(runClass), int32(binary.BigEndian.Uint32(id[:]))).Scan(&ok)
+		if err != nil {
+			return err
+		}
+		if ok {
+			s.run = hex.EncodeToString(id[:])
+			return nil
+		}
+	}
+}
+
+// liveRuns returns the runs whose process lives. The locks of all databases of
+// the server are looked at.
+func (s *server) liveRuns(ctx context.Context) (map[string]bool, error) {
+	rows, err := s.admin.Query(ctx, `SELECT lpad(to_hex(objid::bigint), 8, '0') FROM pg_locks
+		WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objsubid = 2 AND granted`, int64(runClass))
+	if err != nil {
+		return nil, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	live := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		live[id] = true
+	}
+	return live, err
+}
+
+// refreshBudget gives this run its share of the server's connections. There is
+// always room for one run more, which may come while this one has its share in
+// use.
+func (s *server) refreshBudget(ctx context.Context) error {
+	live, err := s.liveRuns(ctx)
+	if err == nil {
+		s.slots.share(len(live) + 1)
+	}
+	return err
+}
+
+// url returns the URL of a database whose sessions have this search_path.
+func (s *server) url(database, searchPath string) string {
+	return urlOf(s.target, database, searchPath)
+}
+
+func urlOf(t testurl.Target, database, searchPath string) string {
+	escape := strings.NewReplacer(`\`, `\\`, " ", `\ `)
+	options := t.Param("options") + " -csearch_path=" + escape.Replace(searchPath)
+	return t.With("options", strings.TrimSpace(options)).URL(database)
+}
+
+// enter and leave count the databases that tests have. On a server that
+// outlives this process the last one to leave takes all with it, since nobody
+// can tell whether another test will follow.
+func (s *server) enter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active++
+	s.peak = max(s.peak, s.active)
+}
+
+func (s *server) leave() {
+	s.mu.Lock()
+	s.active--
+	flush := s.foreign && s.active == 0
+	var all []*template
+	for _, t := range s.templates {
+		all = append(all, t)
+	}
+	s.mu.Unlock()
+	if !flush {
+		return
+	}
+	for _, t := range all {
+		for _, name := range t.surplus() {
+			s.drops.add(drop{name: name, own: true})
+		}
+	}
+	s.drops.wait()
+}
+
+// spare is how many clones of a template are kept ready.
+func (s *server) spare() int {
+	if !s.foreign {
+		return s.workers
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active == 0 {
+		return 0
+	}
+	return min(s.workers, s.peak-1) // tests in sequence would flush them
+}

@@ -1,0 +1,162 @@
+package pgdbmtest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/internal/bridge"
+)
+
+// maxTx is how many tests may have a transaction at the same time.
+const maxTx = 16
+
+// Tx returns a handle that lives in one transaction, which is rolled back when
+// the test ends, on a database that such tests share. It is bound to the schema
+// of the first module, without modules to public; the others' handles come from
+// its Pool, by Schema or by pgdbm.Attach, and live in the same transaction.
+//
+// The handle behaves as one of [New], with these differences, which all come
+// from its being one connection:
+//
+//   - Begin, BeginTx and InTx set a savepoint; options are ignored. While it is
+//     open, only what it returned may be used, else the error is [ErrBusy].
+//   - A statement while another one's rows are open, or from another goroutine
+//     at the same time, is [ErrBusy] too.
+//   - Nothing commits: deferred constraints are not checked, LISTEN hears
+//     nothing, now() stands still, and sequences go on after the rollback.
+//   - A statement whose context ends takes the connection with it, and the handle.
+//   - Modules cannot be migrated.
+//
+// As outside a transaction, a statement that fails undoes itself alone.
+func Tx(tb testing.TB, modules ...pgdbm.Module) *pgdbm.DB {
+	tb.Helper()
+	return Config{}.Tx(tb, modules...)
+}
+
+// Tx is [Tx] as c says. Its Pool function changes the pool that the tests with
+// these modules share, and only where it does not exist yet.
+func (c Config) Tx(tb testing.TB, modules ...pgdbm.Module) *pgdbm.DB {
+	tb.Helper()
+	_, t := c.begin(tb, 0, modules)
+	d, err := t.txDatabase(tb.Context(), c)
+	if err != nil {
+		tb.Fatalf("pgdbmtest: %v", err)
+	}
+	if err := d.slots.take(tb.Context(), tb.Name(), 1); err != nil {
+		tb.Fatalf("pgdbmtest: wait for a transaction: %v", err)
+	}
+	tb.Cleanup(func() { d.slots.give(tb.Name(), 1) })
+	conn, err := d.pool.Pgx().Acquire(tb.Context())
+	if err != nil {
+		tb.Fatalf("pgdbmtest: %v", err)
+	}
+	tx, err := conn.Begin(tb.Context())
+	if err != nil {
+		conn.Release()
+		tb.Fatalf("pgdbmtest: %v", err)
+	}
+	g := &guard{conn: conn.Conn()}
+	tb.Cleanup(func() { d.end(tb, conn, g) })
+
+	root := &heldTx{Tx: tx, guard: g}
+	pool := bridge.InTransaction(d.pool, &bridge.Held{Tx: root, Hold: g.hold, Logger: Logger(tb, slog.LevelWarn)}).(*pgdbm.Pool)
+	h := pgdbm.HandleConfig{Schema: "public", Aliases: map[string]string{}}
+	for i, m := range modules {
+		schema := m.Schema
+		if schema == "" {
+			schema = m.Name
+		}
+		h.Aliases[m.Name] = schema
+		if i == 0 {
+			h.Schema = schema
+		}
+	}
+	db, err := pool.Handle(h)
+	if err != nil {
+		tb.Fatalf("pgdbmtest: %v", err)
+	}
+	return db
+}
+
+// txDatabase is a clone that tests share, each in a transaction of its own.
+type txDatabase struct {
+	template *template
+	name     string
+	pool     *pgdbm.Pool
+	slots    *budget
+}
+
+// txDatabase returns the template's, which the first caller makes.
+func (t *template) txDatabase(ctx context.Context, c Config) (*txDatabase, error) {
+	t.sharing.Lock()
+	defer t.sharing.Unlock()
+	if t.tx != nil {
+		return t.tx, nil
+	}
+	name, err := t.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t.txConns == 0 {
+		t.txConns = t.server.slots.reserve(maxTx)
+	}
+	cfg := pgdbm.Config{Logger: slog.New(slog.DiscardHandler)} // each test has its own
+	if c.Pool != nil {
+		c.Pool(&cfg)
+	}
+	cfg.URL = t.server.url(name, t.searchPath)
+	cfg.MaxConns = 10 * maxTx // the slots bound it; a test may have more than one
+	pool, err := pgdbm.Open(ctx, cfg)
+	if err != nil {
+		t.server.drops.add(drop{name: name, own: true})
+		return nil, err
+	}
+	t.tx = &txDatabase{template: t, name: name, pool: pool, slots: newBudget(t.txConns, 0)}
+	t.tx.slots.share(1)
+	return t.tx, nil
+}
+
+// end rolls the test's transaction back and gives the connection to the next.
+func (d *txDatabase) end(tb testing.TB, conn *pgxpool.Conn, g *guard) {
+	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+	defer cancel()
+	defer conn.Release() // closes it unless it is idle
+	if left := g.close(); left != "" {
+		tb.Errorf("pgdbmtest: not closed at the end of the test: %s", left)
+		_ = conn.Conn().Close(ctx)
+		return
+	}
+	pg := conn.Conn().PgConn()
+	if pg.TxStatus() == 'I' && !pg.IsClosed() {
+		tb.Error("pgdbmtest: the test has ended its transaction by SQL")
+		_ = conn.Conn().Close(ctx)
+		d.retire()
+		return
+	}
+	if _, err := pg.Exec(ctx, "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()").ReadAll(); err != nil || g.prepared {
+		_ = conn.Conn().Close(ctx) // which rolls back as well
+	}
+}
+
+// retire gives the tests to come another database.
+func (d *txDatabase) retire() {
+	d.template.sharing.Lock()
+	defer d.template.sharing.Unlock()
+	if d.template.tx == d {
+		d.template.tx = nil
+		// Tests that are in it go on: it is dropped after the last one.
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+			defer cancel()
+			_ = d.pool.Shutdown(ctx)
+			d.template.server.drops.add(drop{name: d.name, own: true})
+		}()
+	}
+}
+
+var _ pgx.Tx = (*heldTx)(nil)
