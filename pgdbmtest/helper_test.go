@@ -39,7 +39,7 @@ func attach(tb testing.TB, src pgdbm.Source, m pgdbm.Module) *pgdbm.Attached {
 	return db
 }
 
-func exec(tb testing.TB, q pgdbm.Querier, sql string, args ...any) {
+func mustExec(tb testing.TB, q pgdbm.Querier, sql string, args ...any) {
 	tb.Helper()
 	if _, err := q.Exec(tb.Context(), sql, args...); err != nil {
 		tb.Fatalf("%s: %v", sql, err)

@@ -2,6 +2,7 @@ package pgdbmtest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestFiftyParallelTestsHaveADatabaseEach(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			db := attach(t, pgdbmtest.New(t, diary), diary)
-			exec(t, db, `INSERT INTO {{tables.notes}} VALUES (1)`) // a second one would fail
+			mustExec(t, db, `INSERT INTO {{tables.notes}} VALUES (1)`) // a second one would fail
 			if n := count(t, db); n != 1 {
 				t.Errorf("%d notes", n)
 			}
@@ -45,7 +46,7 @@ func TestAttachFindsNothingToDoInACopy(t *testing.T) {
 		t.Errorf("%d migrations in the copy, want 2", n)
 	}
 	db := attach(t, pool, billing)
-	exec(t, db, `INSERT INTO {{tables.notes}} SELECT 1 FROM (SELECT count(*) FROM {{tables.users.notes}}) n`)
+	mustExec(t, db, `INSERT INTO {{tables.notes}} SELECT 1 FROM (SELECT count(*) FROM {{tables.users.notes}}) n`)
 	if db.Schema() != "Money" || applied() != 2 {
 		t.Errorf("schema %s, %d migrations", db.Schema(), applied())
 	}
@@ -63,7 +64,7 @@ func TestAForgottenTemplateFailsTheTest(t *testing.T) {
 			if got := state(err); got != "42P01" {
 				t.Errorf("%s in %s: %v", name, db.Schema(), err)
 			}
-			exec(t, q, `SELECT FROM {{tables.notes}}`)
+			mustExec(t, q, `SELECT FROM {{tables.notes}}`)
 		}
 	}
 }
@@ -114,8 +115,8 @@ func TestAnotherFileIsAnotherTemplate(t *testing.T) {
 	t.Parallel()
 	more := module("diary")
 	more.Files.(fstest.MapFS)["002_more.sql"] = &fstest.MapFile{Data: []byte(`CREATE TABLE {{tables.more}} ();`)}
-	exec(t, attach(t, pgdbmtest.New(t, diary), diary), `SELECT FROM {{tables.notes}}`)
-	exec(t, attach(t, pgdbmtest.New(t, more), more), `SELECT FROM {{tables.more}}`)
+	mustExec(t, attach(t, pgdbmtest.New(t, diary), diary), `SELECT FROM {{tables.notes}}`)
+	mustExec(t, attach(t, pgdbmtest.New(t, more), more), `SELECT FROM {{tables.more}}`)
 }
 
 func TestAMigrationThatFailsIsReported(t *testing.T) {
@@ -134,7 +135,7 @@ func TestAFailedTestKeepsItsDatabase(t *testing.T) {
 	var pool *pgdbm.Pool
 	log := record(t).run(func(tb testing.TB) {
 		pool = pgdbmtest.New(tb, diary)
-		exec(tb, attach(tb, pool, diary), `INSERT INTO {{tables.notes}} VALUES (7)`)
+		mustExec(tb, attach(tb, pool, diary), `INSERT INTO {{tables.notes}} VALUES (7)`)
 		tb.Error("something is wrong")
 	})
 	_, rest, ok := strings.Cut(log, `open: psql "`)
@@ -209,7 +210,7 @@ func waitUntil(tb testing.TB, ok func() bool) {
 }
 
 func state(err error) string {
-	if pe, ok := err.(*pgconn.PgError); ok {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pe.Code
 	}
 	return fmt.Sprint(err)

@@ -110,7 +110,7 @@ func (t *template) txDatabase(ctx context.Context, c Config) (*txDatabase, error
 		c.Pool(&cfg)
 	}
 	cfg.URL = t.server.url(name, t.searchPath)
-	cfg.MaxConns = 10 * maxTx // the slots bound it; a test may have more than one
+	cfg.MaxConns = int32(2 * t.txConns) // the slots bound it; they may be exceeded by tests with several
 	pool, err := pgdbm.Open(ctx, cfg)
 	if err != nil {
 		t.server.drops.add(drop{name: name, own: true})

@@ -1,0 +1,259 @@
+package pgdbmtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/pgdbmtest"
+)
+
+func TestTransactionsOfTestsDoNotSeeEachOther(t *testing.T) {
+	t.Parallel()
+	for i := range 30 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			db := pgdbmtest.Tx(t, diary)
+			mustExec(t, db, `INSERT INTO {{tables.notes}} VALUES ($1)`, i)
+			if n := count(t, db); n != 1 {
+				t.Errorf("%d notes", n)
+			}
+		})
+	}
+}
+
+func TestAFailedStatementUndoesItselfAlone(t *testing.T) {
+	t.Parallel()
+	db := pgdbmtest.Tx(t, diary)
+	mustExec(t, db, `INSERT INTO {{tables.notes}} VALUES (1)`)
+	for range 2 {
+		if _, err := db.Exec(t.Context(), `INSERT INTO {{tables.notes}} VALUES (2), (1)`); state(err) != "23505" {
+			t.Errorf("got %v", err)
+		}
+		if _, err := db.Query(t.Context(), `SELECT nothing`); state(err) != "42703" {
+			t.Errorf("got %v", err)
+		}
+		if n := count(t, db); n != 1 {
+			t.Errorf("%d notes", n)
+		}
+	}
+}
+
+func TestInTxIsASavepoint(t *testing.T) {
+	t.Parallel()
+	db := pgdbmtest.Tx(t, diary)
+	stop := errors.New("stop")
+	for want, fail := range []error{stop, nil} {
+		err := db.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+			mustExec(t, tx, `INSERT INTO {{tables.notes}} VALUES (1)`)
+			return errors.Join(fail, tx.InTx(ctx, func(ctx context.Context, tx *pgdbm.Tx) error {
+				mustExec(t, tx, `INSERT INTO {{tables.notes}} VALUES (2)`)
+				_, err := tx.Exec(ctx, `SELECT nothing`)
+				if err == nil {
+					t.Error("no error")
+				}
+				return nil // swallowed
+			}), nil)
+		})
+		_ = want
+		if err == nil {
+			t.Error("no error")
+		}
+		if n := count(t, db); n != 0 {
+			t.Errorf("%d notes", n)
+		}
+	}
+	tx, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, tx, `INSERT INTO {{tables.notes}} VALUES (1)`)
+	sp, err := tx.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, sp, `INSERT INTO {{tables.notes}} VALUES (2)`)
+	if err := sp.Rollback(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := tx.Rollback(t.Context()); !errors.Is(err, pgx.ErrTxClosed) {
+		t.Errorf("got %v", err)
+	}
+	if n := count(t, db); n != 1 {
+		t.Errorf("%d notes", n)
+	}
+}
+
+func TestABusyTransactionIsAClearError(t *testing.T) {
+	t.Parallel()
+	db := pgdbmtest.Tx(t, diary)
+	busy := func(what string) {
+		t.Helper()
+		_, err := db.Exec(t.Context(), `INSERT INTO {{tables.notes}} VALUES (1)`)
+		if !errors.Is(err, pgdbmtest.ErrBusy) || !strings.Contains(err.Error(), what) {
+			t.Errorf("got %v, want ErrBusy with %s", err, what)
+		}
+	}
+	rows, err := db.Query(t.Context(), `SELECT generate_series(1, 3)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy("generate_series")
+	rows.Close()
+
+	tx, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy("begun")
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Error(err)
+	}
+
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			_, err := db.Exec(t.Context(), `INSERT INTO {{tables.notes}} VALUES ($1)`, i)
+			if err != nil && !errors.Is(err, pgdbmtest.ErrBusy) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := count(t, db); n == 0 {
+		t.Error("no statement came through")
+	}
+}
+
+func TestTheWholeHandleWorksInATransaction(t *testing.T) {
+	t.Parallel()
+	db := pgdbmtest.Tx(t, diary, module("users"))
+	ctx := t.Context()
+	if n, err := db.CopyFrom(ctx, pgx.Identifier{"notes"}, []string{"id"}, pgx.CopyFromRows([][]any{{1}, {2}})); n != 2 || err != nil {
+		t.Errorf("copied %d, %v", n, err)
+	}
+	var b pgx.Batch
+	b.Queue(`INSERT INTO {{tables.notes}} VALUES (3)`)
+	b.Queue(`INSERT INTO {{tables.users.notes}} VALUES (3)`)
+	if err := db.SendBatch(ctx, &b).Close(); err != nil {
+		t.Error(err)
+	}
+	if ids, err := pgdbm.All[int](ctx, db, `SELECT id FROM {{tables.notes}} ORDER BY id`); len(ids) != 3 || err != nil {
+		t.Errorf("%v, %v", ids, err)
+	}
+	if err := db.Ping(ctx); err != nil {
+		t.Error(err)
+	}
+	users := attach(t, db.Pool(), module("users"))
+	if n := count(t, users); n != 1 {
+		t.Errorf("%d notes of users, in the same transaction", n)
+	}
+	users.Close() // nothing
+	db.Pool().Close()
+	err := db.WithConn(ctx, func(ctx context.Context, c *pgdbm.Conn) error {
+		return c.InTx(ctx, func(ctx context.Context, tx *pgdbm.Tx) error {
+			view, err := tx.In(users.DB)
+			if err == nil {
+				mustExec(t, view, `INSERT INTO {{tables.notes}} VALUES (4)`)
+			}
+			return err
+		})
+	})
+	if err != nil || count(t, users) != 2 || count(t, db) != 3 {
+		t.Errorf("%v, %d notes of users, %d", err, count(t, users), count(t, db))
+	}
+	if exists, err := db.TableExists(ctx, "notes"); !exists || err != nil {
+		t.Errorf("%v, %v", exists, err)
+	}
+}
+
+func TestNothingIsMigratedInATransaction(t *testing.T) {
+	t.Parallel()
+	db := pgdbmtest.Tx(t, diary)
+	if _, err := pgdbm.Attach(t.Context(), db.Pool(), module("other")); err == nil || !strings.Contains(err.Error(), "migrated") {
+		t.Errorf("got %v", err)
+	}
+	mustExec(t, db, `INSERT INTO {{tables.notes}} VALUES (1)`)
+	if n := count(t, db); n != 1 {
+		t.Errorf("%d notes", n)
+	}
+}
+
+func TestWhatIsLeftOpenInATransactionFailsTheTest(t *testing.T) {
+	t.Parallel()
+	for want, body := range map[string]func(tb testing.TB, db *pgdbm.DB){
+		"SELECT 42": func(tb testing.TB, db *pgdbm.DB) {
+			if _, err := db.Query(tb.Context(), `SELECT 42`); err != nil {
+				tb.Fatal(err)
+			}
+		},
+		"a transaction begun": func(tb testing.TB, db *pgdbm.DB) {
+			if _, err := db.Begin(tb.Context()); err != nil {
+				tb.Fatal(err)
+			}
+		},
+	} {
+		r := record(t)
+		log := r.run(func(tb testing.TB) { body(tb, pgdbmtest.Tx(tb, diary)) })
+		if !r.Failed() || !strings.Contains(log, want) {
+			t.Errorf("log: %s", log)
+		}
+	}
+}
+
+func TestATransactionEndedBySQLSpoilsNoOtherTest(t *testing.T) {
+	t.Parallel()
+	m := module("spoiled")
+	r := record(t)
+	log := r.run(func(tb testing.TB) {
+		mustExec(tb, pgdbmtest.Tx(tb, m), `INSERT INTO {{tables.notes}} VALUES (1)`)
+		mustExec(tb, pgdbmtest.Tx(tb, m), `COMMIT`)
+	})
+	if !r.Failed() || !strings.Contains(log, "ended its transaction") {
+		t.Errorf("log: %s", log)
+	}
+	if n := count(t, pgdbmtest.Tx(t, m)); n != 0 {
+		t.Errorf("%d notes", n)
+	}
+}
+
+func TestSessionStateDoesNotOutliveATransaction(t *testing.T) {
+	t.Parallel()
+	m := module("session")
+	pids := map[int]bool{}
+	for range 3 {
+		record(t).run(func(tb testing.TB) {
+			db := pgdbmtest.Tx(tb, m)
+			pids[value[int](tb, db, `SELECT pg_backend_pid()`)] = true
+			if s := value[string](tb, db, `SELECT current_setting('work_mem')`); s == "77MB" {
+				t.Error("a setting was left")
+			}
+			if n := value[int](tb, db, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()`); n != 0 {
+				t.Error("a lock was left")
+			}
+			mustExec(tb, db, `SET work_mem = '77MB'`)
+			mustExec(tb, db, `SELECT pg_advisory_lock(1)`)
+		})
+	}
+	if len(pids) != 1 {
+		t.Errorf("%d connections for tests in sequence", len(pids))
+	}
+}
+
+func TestAHandleEndsWithItsTest(t *testing.T) {
+	t.Parallel()
+	var db *pgdbm.DB
+	record(t).run(func(tb testing.TB) { db = pgdbmtest.Tx(tb, diary) })
+	if _, err := db.Exec(t.Context(), `SELECT 1`); err == nil || !strings.Contains(err.Error(), "over") {
+		t.Errorf("got %v", err)
+	}
+}
