@@ -54,6 +54,7 @@ type bench struct {
 
 var benches = []bench{
 	{"overhead", "a point query through a handle and through raw pgxpool, on one connection", overhead},
+	{"testdb", "a migrated database of 50 tables for a test, and one cloned on demand and dropped at the end", testdb},
 	{"expand", "the template of a query with two tables, and strings.ReplaceAll", expand},
 }
 

@@ -10,9 +10,25 @@ import (
 // nil is slog.LevelInfo. After the end of the test it drops them, so that a
 // goroutine which outlives the test does not bring down the program.
 func Logger(tb testing.TB, level slog.Leveler) *slog.Logger {
-	w := &testWriter{tb: tb}
-	tb.Cleanup(w.close)
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+	return newTestLog(tb).logger(level)
+}
+
+// testLog writes to a test as long as that takes it. Its zero value has no test
+// yet.
+type testLog struct {
+	mu sync.Mutex // guards tb; held while writing, so that set waits
+	tb testing.TB
+}
+
+func newTestLog(tb testing.TB) *testLog {
+	l := new(testLog)
+	l.set(tb)
+	tb.Cleanup(func() { l.set(nil) })
+	return l
+}
+
+func (l *testLog) logger(level slog.Leveler) *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{
 		Level: level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey && len(groups) == 0 {
@@ -23,24 +39,17 @@ func Logger(tb testing.TB, level slog.Leveler) *slog.Logger {
 	}))
 }
 
-// testWriter writes to a test as long as that takes it.
-type testWriter struct {
-	mu sync.Mutex // guards tb; held while writing, so that close waits
-	tb testing.TB
+func (l *testLog) set(tb testing.TB) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tb = tb
 }
 
-func (w *testWriter) Write(line []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.tb == nil {
+func (l *testLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tb == nil {
 		return len(line), nil
 	}
-	w.tb.Helper()
-	return w.tb.Output().Write(line)
-}
-
-func (w *testWriter) close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.tb = nil
+	return l.tb.Output().Write(line)
 }

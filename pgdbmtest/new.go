@@ -35,6 +35,11 @@ type Config struct {
 	// what Seed does.
 	SeedKey string
 
+	// Prefetch is how many copies of the template are kept ready beside those
+	// that tests have. Zero: one for each CPU, at most 4. Negative: none. On a
+	// server that outlives the process tests in sequence get none.
+	Prefetch int
+
 	// Pool, if not nil, may change how a test's pool is opened: its logger,
 	// tracer or MaxConns, which is 4. What says where to connect must stay.
 	Pool func(*pgdbm.Config)
@@ -58,17 +63,28 @@ func New(tb testing.TB, modules ...pgdbm.Module) *pgdbm.Pool {
 // New is [New] as c says.
 func (c Config) New(tb testing.TB, modules ...pgdbm.Module) *pgdbm.Pool {
 	tb.Helper()
-	cfg := pgdbm.Config{MaxConns: defaultConns, Logger: Logger(tb, slog.LevelWarn)}
+	log := newTestLog(tb)
+	cfg := pgdbm.Config{MaxConns: defaultConns, Logger: log.logger(slog.LevelWarn)}
 	if c.Pool != nil {
 		c.Pool(&cfg)
 	}
 	conns := int(cmp.Or(cfg.MaxConns, defaultConns))
 	cfg.MaxConns = int32(conns)
 	d := c.database(tb, conns, modules)
-	cfg.URL = d.url
-	pool, err := pgdbm.Open(tb.Context(), cfg)
-	if err != nil {
-		tb.Fatalf("pgdbmtest: %v", err)
+	if d.clone.pool != nil && c.Pool != nil { // opened in another way
+		d.clone.pool.Close()
+		d.clone.pool = nil
+	}
+	pool := d.clone.pool
+	if pool == nil {
+		cfg.URL = d.url
+		var err error
+		if pool, err = pgdbm.Open(tb.Context(), cfg); err != nil {
+			tb.Fatalf("pgdbmtest: %v", err)
+		}
+	} else {
+		d.clone.logger.set(tb)
+		tb.Cleanup(func() { d.clone.logger.set(nil) })
 	}
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), endLimit)
@@ -91,12 +107,17 @@ func URL(tb testing.TB, modules ...pgdbm.Module) string {
 // URL is [URL] as c says.
 func (c Config) URL(tb testing.TB, modules ...pgdbm.Module) string {
 	tb.Helper()
-	return c.database(tb, defaultConns, modules).url
+	d := c.database(tb, defaultConns, modules)
+	if d.clone.pool != nil {
+		d.clone.pool.Close()
+	}
+	return d.url
 }
 
 // database is one that a test has.
 type database struct {
 	server *server
+	clone  clone
 	name   string
 	url    string
 }
@@ -106,11 +127,11 @@ type database struct {
 func (c Config) database(tb testing.TB, conns int, modules []pgdbm.Module) database {
 	tb.Helper()
 	s, t := c.begin(tb, conns, modules)
-	name, err := t.take(tb.Context())
+	clone, err := t.take(tb.Context(), c.Prefetch)
 	if err != nil {
 		tb.Fatalf("pgdbmtest: clone: %v", err)
 	}
-	d := database{server: s, name: name, url: s.url(name, t.searchPath)}
+	d := database{server: s, clone: clone, name: clone.name, url: s.url(clone.name, t.searchPath)}
 	tb.Cleanup(func() { d.end(tb, t.searchPath) })
 	return d
 }

@@ -2,6 +2,7 @@ package pgdbmtest_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -84,7 +85,7 @@ func TestExtensionsAreInTheSearchPath(t *testing.T) {
 func TestATemplateIsMadeOnceForAllTestsThatShareIt(t *testing.T) {
 	t.Parallel()
 	seeds := 0 // builders take turns
-	cfg := pgdbmtest.Config{SeedKey: "one note", Seed: func(ctx context.Context, pool *pgdbm.Pool) error {
+	cfg := pgdbmtest.Config{SeedKey: rand.Text(), Seed: func(ctx context.Context, pool *pgdbm.Pool) error {
 		seeds++
 		db, err := pool.Schema("diary")
 		if err != nil {

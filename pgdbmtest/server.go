@@ -264,22 +264,32 @@ func (s *server) leave() {
 		return
 	}
 	for _, t := range all {
-		for _, name := range t.surplus() {
-			s.drops.add(drop{name: name, own: true})
+		for _, c := range t.surplus() {
+			if c.pool != nil {
+				c.pool.Close()
+			}
+			s.drops.add(drop{name: c.name, own: true})
 		}
 	}
 	s.drops.wait()
 }
 
-// spare is how many clones of a template are kept ready.
-func (s *server) spare() int {
+// spare is how many clones of a template are kept ready where a test asks for
+// this many; 0 is no wish.
+func (s *server) spare(prefetch int) int {
+	if prefetch < 0 {
+		return 0
+	}
+	if prefetch == 0 {
+		prefetch = s.workers
+	}
 	if !s.foreign {
-		return s.workers
+		return prefetch
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.active == 0 {
 		return 0
 	}
-	return min(s.workers, s.peak-1) // tests in sequence would flush them
+	return min(prefetch, s.peak-1) // tests in sequence would flush them
 }

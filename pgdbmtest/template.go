@@ -38,20 +38,24 @@ type template struct {
 	built    bool
 
 	mu      sync.Mutex // guards the fields below
-	ready   []string   // clones that nobody has
+	ready   []clone    // that nobody has
 	making  int
 	made    int // numbers the names
 	waiters []chan clone
+	warm    int // connections reserved for clones that are ready
 
 	sharing sync.Mutex // guards the fields below
 	tx      *txDatabase
 	txConns int // slots reserved for it
 }
 
-// clone is a new database, or why there is none.
+// clone is a new database, or why there is none. One that was made ahead has a
+// pool with one connection, since connecting takes as long as a small copy.
 type clone struct {
-	name string
-	err  error
+	name   string
+	pool   *pgdbm.Pool // may be nil
+	logger *testLog    // of pool
+	err    error
 }
 
 // template returns the template of the configuration, which the first caller
@@ -296,16 +300,17 @@ func commentOn(ctx context.Context, q interface {
 	return err
 }
 
-// take returns a clone, one that is ready or the next that gets made.
-func (t *template) take(ctx context.Context) (string, error) {
-	spare := t.server.spare()
+// take returns a clone, one that is ready or the next that gets made. After it
+// this many are to be ready; 0 leaves it to the server.
+func (t *template) take(ctx context.Context, prefetch int) (clone, error) {
+	spare := t.spare(prefetch)
 	t.mu.Lock()
 	if n := len(t.ready); n > 0 {
-		name := t.ready[0]
+		c := t.ready[0]
 		t.ready = t.ready[1:]
 		t.refillLocked(spare)
 		t.mu.Unlock()
-		return name, nil
+		return c, nil
 	}
 	ch := make(chan clone, 1)
 	t.waiters = append(t.waiters, ch)
@@ -313,7 +318,7 @@ func (t *template) take(ctx context.Context) (string, error) {
 	t.mu.Unlock()
 	select {
 	case c := <-ch:
-		return c.name, c.err
+		return c, c.err
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
@@ -322,11 +327,11 @@ func (t *template) take(ctx context.Context) (string, error) {
 	select {
 	case c := <-ch: // at the same moment
 		if c.err == nil {
-			t.ready = append(t.ready, c.name)
+			t.ready = append(t.ready, c)
 		}
 	default:
 	}
-	return "", ctx.Err()
+	return clone{}, ctx.Err()
 }
 
 // refillLocked starts to make clones for those who wait, and some to spare.
@@ -334,45 +339,84 @@ func (t *template) refillLocked(spare int) {
 	for t.making < t.server.workers && t.making+len(t.ready) < len(t.waiters)+spare {
 		t.making++
 		t.made++
-		go t.makeClone(fmt.Sprintf("%s_%s_%d", t.name, t.server.run, t.made))
+		go t.makeClone(fmt.Sprintf("%s_%s_%d", t.name, t.server.run, t.made), spare)
 	}
 }
 
+// spare is how many clones are kept ready. Each has a connection, for which
+// there must be room.
+func (t *template) spare(prefetch int) int {
+	n := t.server.spare(prefetch)
+	if n == 0 {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.warm < n {
+		t.warm += t.server.slots.reserve(n - t.warm)
+	}
+	return min(n, t.warm)
+}
+
 // makeClone ends when its clone is handed over or put aside.
-func (t *template) makeClone(name string) {
+func (t *template) makeClone(name string, spare int) {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	_, err := t.server.admin.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" TEMPLATE "+t.identifier()+t.server.fileCopy,
 		pgx.QueryExecModeSimpleProtocol)
-	_ = t.server.refreshBudget(ctx) // runs come and go; after an error the share stays
-	spare := t.server.spare()
+	c := clone{name: name, err: err}
+	if !t.deliver(c, spare, false) {
+		t.connect(ctx, &c)
+		t.deliver(c, spare, true)
+		_ = t.server.refreshBudget(ctx) // runs come and go; after an error the share stays
+	}
+}
+
+// deliver hands a clone to who waits longest. When nobody does, a failed one is
+// of no interest and another is put aside if it is warm; else the result is
+// false.
+func (t *template) deliver(c clone, spare int, warm bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.making--
 	switch {
 	case len(t.waiters) > 0:
-		t.waiters[0] <- clone{name, err}
+		t.waiters[0] <- c
 		t.waiters = t.waiters[1:]
-	case err == nil:
-		t.ready = append(t.ready, name)
+	case c.err != nil: // the next who needs one tries again
+		t.making--
+		return true
+	case !warm:
+		return false
 	default:
-		return // nobody needs it now; the next who does tries again
+		t.ready = append(t.ready, c)
 	}
-	t.refillLocked(spare)
+	t.making--
+	t.refillLocked(min(spare, t.server.spare(spare)))
+	return true
+}
+
+// connect opens the pool of a clone. Without one, the test tries itself and
+// hears the error.
+func (t *template) connect(ctx context.Context, c *clone) {
+	log := new(testLog)
+	pool, err := pgdbm.Open(ctx, pgdbm.Config{URL: t.server.url(c.name, t.searchPath), MaxConns: defaultConns, Logger: log.logger(slog.LevelWarn)})
+	if err == nil {
+		c.pool, c.logger = pool, log
+	}
 }
 
 // surplus takes the clones that nobody waits for, those just being made
 // included.
-func (t *template) surplus() []string {
+func (t *template) surplus() []clone {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
 		t.mu.Lock()
 		if t.making == 0 || len(t.waiters) > 0 {
-			names := t.ready
+			clones := t.ready
 			t.ready = nil
 			t.mu.Unlock()
-			return names
+			return clones
 		}
 		t.mu.Unlock()
 		<-tick.C

@@ -92,31 +92,34 @@ type txDatabase struct {
 }
 
 // txDatabase returns the template's, which the first caller makes.
-func (t *template) txDatabase(ctx context.Context, c Config) (*txDatabase, error) {
+func (t *template) txDatabase(ctx context.Context, conf Config) (*txDatabase, error) {
 	t.sharing.Lock()
 	defer t.sharing.Unlock()
 	if t.tx != nil {
 		return t.tx, nil
 	}
-	name, err := t.take(ctx)
+	c, err := t.take(ctx, -1)
 	if err != nil {
 		return nil, err
+	}
+	if c.pool != nil {
+		c.pool.Close()
 	}
 	if t.txConns == 0 {
 		t.txConns = t.server.slots.reserve(maxTx)
 	}
 	cfg := pgdbm.Config{Logger: slog.New(slog.DiscardHandler)} // each test has its own
-	if c.Pool != nil {
-		c.Pool(&cfg)
+	if conf.Pool != nil {
+		conf.Pool(&cfg)
 	}
-	cfg.URL = t.server.url(name, t.searchPath)
+	cfg.URL = t.server.url(c.name, t.searchPath)
 	cfg.MaxConns = int32(2 * t.txConns) // the slots bound it; they may be exceeded by tests with several
 	pool, err := pgdbm.Open(ctx, cfg)
 	if err != nil {
-		t.server.drops.add(drop{name: name, own: true})
+		t.server.drops.add(drop{name: c.name, own: true})
 		return nil, err
 	}
-	t.tx = &txDatabase{template: t, name: name, pool: pool, slots: newBudget(t.txConns, 0)}
+	t.tx = &txDatabase{template: t, name: c.name, pool: pool, slots: newBudget(t.txConns, 0)}
 	t.tx.slots.share(1)
 	return t.tx, nil
 }
