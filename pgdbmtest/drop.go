@@ -31,6 +31,8 @@ type dropper struct {
 	changed *sync.Cond // the queue got shorter, or idle
 	queue   []drop
 	running bool
+	making  int // clones that are being made: drops give way to them
+	waiting int // for the queue to be done with
 }
 
 func newDropper(admin *pgxpool.Pool) *dropper {
@@ -57,6 +59,9 @@ func (d *dropper) add(item drop) {
 func (d *dropper) wait() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.waiting++
+	defer func() { d.waiting-- }()
+	d.changed.Broadcast()
 	for d.running {
 		d.changed.Wait()
 	}
@@ -66,6 +71,10 @@ func (d *dropper) work() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.queue) > 0 {
+		if d.making > 0 && d.waiting == 0 && len(d.queue) < maxDrops/2 {
+			d.changed.Wait()
+			continue
+		}
 		item := d.queue[0]
 		d.queue = d.queue[1:]
 		d.changed.Broadcast()
@@ -75,6 +84,14 @@ func (d *dropper) work() {
 		d.mu.Lock()
 	}
 	d.running = false
+	d.changed.Broadcast()
+}
+
+// giveWay lets n more clones be made before drops go on, or n fewer.
+func (d *dropper) giveWay(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.making += n
 	d.changed.Broadcast()
 }
 

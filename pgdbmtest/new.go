@@ -36,7 +36,8 @@ type Config struct {
 	SeedKey string
 
 	// Prefetch is how many copies of the template are kept ready beside those
-	// that tests have. Zero: one for each CPU, at most 4. Negative: none. On a
+	// that tests have. Zero: as many as tests have had at the same time, from 2 to 8. Negative:
+	// none. On a
 	// server that outlives the process tests in sequence get none.
 	Prefetch int
 

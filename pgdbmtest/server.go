@@ -35,6 +35,8 @@ const (
 	runClass = 0x7067646d
 
 	startLimit = time.Minute
+
+	maxSpare = 8 // clones of a template that are ready
 )
 
 // server is the PostgreSQL server of this process's tests, with the databases
@@ -280,15 +282,15 @@ func (s *server) spare(prefetch int) int {
 	if prefetch < 0 {
 		return 0
 	}
-	if prefetch == 0 {
-		prefetch = s.workers
-	}
-	if !s.foreign {
-		return prefetch
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.active == 0 {
+	if prefetch == 0 {
+		prefetch = max(s.workers, min(s.peak, maxSpare)) // parallel tests ask at the same time
+	}
+	switch {
+	case !s.foreign:
+		return prefetch
+	case s.active == 0:
 		return 0
 	}
 	return min(prefetch, s.peak-1) // tests in sequence would flush them

@@ -360,6 +360,8 @@ func (t *template) spare(prefetch int) int {
 
 // makeClone ends when its clone is handed over or put aside.
 func (t *template) makeClone(name string, spare int) {
+	t.server.drops.giveWay(1)
+	defer t.server.drops.giveWay(-1)
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	_, err := t.server.admin.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" TEMPLATE "+t.identifier()+t.server.fileCopy,
