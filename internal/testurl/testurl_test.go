@@ -1,13 +1,11 @@
-package testdb_test
+package testurl_test
 
 import (
-	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/pgdbm/pgdbm/internal/testdb"
+	"github.com/pgdbm/pgdbm/internal/testurl"
 )
 
 func TestOnlyTheDatabaseNameOfATargetIsReplaced(t *testing.T) {
@@ -30,11 +28,12 @@ func TestOnlyTheDatabaseNameOfATargetIsReplaced(t *testing.T) {
 		{`host=h user=me password=a\ b application_name=''`, "h", 5432, "me", "a b", "postgres", ""},
 	} {
 		for database, want := range map[string]string{"": tt.ownDatabase, "other one?": "other one?"} {
-			got, err := testdb.TargetURL(tt.text, database)
+			target, err := testurl.Parse(tt.text)
 			if err != nil {
 				t.Errorf("%s: %v", tt.text, err)
 				continue
 			}
+			got := target.URL(database)
 			c, err := pgx.ParseConfig(got)
 			if err != nil {
 				t.Errorf("%s: %s: %v", tt.text, got, err)
@@ -48,37 +47,30 @@ func TestOnlyTheDatabaseNameOfATargetIsReplaced(t *testing.T) {
 	}
 }
 
-func TestBadTargetIsAnErrorWithoutItsText(t *testing.T) {
+func TestBothFormsOfATargetAreOne(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{
-		"postgres://me:secret@h:x/":    "testdb: PGDBM_TEST_URL: not a URL that net/url can read",
-		"postgres://me:secret@/main":   "testdb: PGDBM_TEST_URL: names no host",
-		"user=me password=secret":      "testdb: PGDBM_TEST_URL: names no host",
-		"host=h password='secret":      "testdb: PGDBM_TEST_URL: password: quote is not closed",
-		"mysql://me:secret@h/main":     "testdb: PGDBM_TEST_URL: neither a URL nor keyword=value pairs",
-		"host=h secret dbname=another": "testdb: PGDBM_TEST_URL: neither a URL nor keyword=value pairs",
-	} {
-		if _, err := testdb.TargetURL(text, "x"); err == nil || err.Error() != want {
-			t.Errorf("%s: %v, want %s", text, err, want)
-		}
-	}
-}
-
-func TestBothFormsOfATargetLeadToTheServer(t *testing.T) {
-	t.Parallel()
-	own, err := url.Parse(testdb.URL(t))
+	a, err := testurl.Parse("postgres://me:it's@/main?host=/run/my%20pg&port=5433")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pairs := "user=" + own.User.Username() + " dbname=" + strings.TrimPrefix(own.Path, "/")
-	for name, values := range own.Query() {
-		pairs += " " + name + "='" + values[0] + "'"
+	b, err := testurl.Parse(`user=me password='it\'s' dbname=main host='/run/my pg' port=5433`)
+	if err != nil || a.URL("x") != b.URL("x") {
+		t.Errorf("%s and %s, %v", a.URL("x"), b.URL("x"), err)
 	}
-	for _, text := range []string{own.String(), pairs} {
-		got, err := testdb.TargetURL(text, "")
-		if err != nil {
-			t.Fatal(err)
+}
+
+func TestBadTargetIsAnErrorWithoutItsText(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"postgres://me:secret@h:x/":    "PGDBM_TEST_URL: not a URL that net/url can read",
+		"postgres://me:secret@/main":   "PGDBM_TEST_URL: names no host",
+		"user=me password=secret":      "PGDBM_TEST_URL: names no host",
+		"host=h password='secret":      "PGDBM_TEST_URL: password: quote is not closed",
+		"mysql://me:secret@h/main":     "PGDBM_TEST_URL: neither a URL nor keyword=value pairs",
+		"host=h secret dbname=another": "PGDBM_TEST_URL: neither a URL nor keyword=value pairs",
+	} {
+		if _, err := testurl.Parse(text); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
 		}
-		testdb.Exec(t, got, "SELECT 1")
 	}
 }
