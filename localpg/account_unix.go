@@ -14,6 +14,10 @@ import (
 type account struct {
 	uid, gid uint32
 	change   bool // from root to it
+
+	// seen, if not 0, is whom root's server takes itself for, in a user
+	// namespace of its own; outside it is root.
+	seen uint32
 }
 
 // serverAccount is our own, or for root, whom PostgreSQL refuses, postgres or
@@ -22,6 +26,14 @@ func serverAccount() (account, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return account{uid: uint32(uid), gid: uint32(os.Getegid())}, nil
 	}
+	a, err := namedAccount()
+	if err == nil && !mayChangeUser() {
+		return account{seen: a.uid}, nil
+	}
+	return a, err
+}
+
+func namedAccount() (account, error) {
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)
 		if err != nil {
@@ -41,6 +53,9 @@ func (a account) attributes() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if a.change {
 		attr.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid}
+	}
+	if a.seen != 0 {
+		a.enterNamespace(attr)
 	}
 	return attr
 }

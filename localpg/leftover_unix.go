@@ -18,28 +18,66 @@ import (
 var runID = regexp.MustCompile(`^[0-9a-f]{8}$`)
 
 // sweep removes what runs of the same account left whose supervisor and server
-// are dead. The place must have no id.
+// are dead, and ends shared servers whose supervisor is dead: nobody else would.
+// The place must have no id.
 func (p place) sweep(logger *slog.Logger) {
-	if p.account.owns(p.run) != nil {
+	for _, left := range p.runs() {
+		if info, err := readInfo(left.run); err == nil {
+			left.store = info.Store
+		}
+		switch life := left.alive(); {
+		case life == living && left.orphaned():
+			logger.Warn("localpg: ending a server whose supervisor was killed", slog.String("dir", left.run))
+		case life == dead, life == unknown && left.old():
+			logger.Info("localpg: removing what a killed server left", slog.String("dir", left.run))
+		default:
+			continue
+		}
+		if err := left.discard(); err != nil {
+			logger.Warn("localpg: leftover not removed", slog.String("error", err.Error()))
+		}
+	}
+	p.sweepStore(logger)
+}
+
+// sweepStore removes data whose run directory somebody else has removed.
+func (p place) sweepStore(logger *slog.Logger) {
+	if p.store == p.run || p.account.owns(p.store) != nil {
 		return
 	}
-	entries, err := os.ReadDir(p.run)
+	entries, err := os.ReadDir(p.store)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		if !runID.MatchString(e.Name()) || !e.IsDir() {
-			continue
-		}
 		left := p.withID(e.Name())
-		if left.alive() != dead {
+		if _, err := os.Lstat(left.run); !runID.MatchString(e.Name()) || !errors.Is(err, os.ErrNotExist) || !(place{run: left.store}).old() {
 			continue
 		}
-		logger.Info("localpg: removing what a killed server left", slog.String("dir", left.run))
+		if pid, _ := left.postmaster(); pid > 1 && runsIn(pid, left.data()) {
+			continue // its files in /tmp were removed while it lives
+		}
+		logger.Info("localpg: removing what a killed server left", slog.String("dir", left.store))
 		if err := left.remove(); err != nil {
 			logger.Warn("localpg: leftover not removed", slog.String("error", err.Error()))
 		}
 	}
+}
+
+// orphaned reports whether a shared server has no supervisor.
+func (p place) orphaned() bool {
+	f, err := os.OpenFile(filepath.Join(p.run, "users"), os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err == nil {
+		f.Close()
+	}
+	return errors.Is(err, syscall.ENXIO) && p.old() // a young one is just ending
+}
+
+// old reports whether the run directory has not changed for a minute. What has
+// no FIFO yet was made a moment ago, or by one who was killed at that moment.
+func (p place) old() bool {
+	info, err := os.Lstat(p.run)
+	return err == nil && time.Since(info.ModTime()) > time.Minute
 }
 
 type life int
@@ -75,7 +113,7 @@ func (p place) discard() error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("server of %s does not end", p.run)
 		}
-		if pid, _ := p.postmaster(); pid > 1 {
+		if pid, _ := p.postmaster(); pid > 1 && runsIn(pid, p.data()) {
 			syscall.Kill(pid, syscall.SIGQUIT)
 		}
 		<-tick.C

@@ -9,6 +9,16 @@ type Options struct {
 	// see [Find].
 	BinDir string
 
+	// Fetch lets Start get PostgreSQL by [Fetch] when [Find] finds none. Find
+	// itself ignores it.
+	Fetch bool
+
+	// Shared lets Start join a server that runs already, of this user and with
+	// the same programs, Durable, TCP and Settings, which also was started with
+	// Shared; otherwise one is started that others may join. It ends within a
+	// second after the last of its users has stopped it or ended.
+	Shared bool
+
 	// TCP makes the server listen on a free port of 127.0.0.1 as well, where
 	// the user postgres has a random password: see [Server.TCPURL].
 	TCP bool

@@ -56,6 +56,30 @@ func (p place) withID(id string) place {
 	return p
 }
 
+// withStore is for a run whose owner chose another store than we would.
+func (p place) withStore(store string) place {
+	p.store = store
+	return p
+}
+
+// runs returns the runs of the same account. The place must have no id.
+func (p place) runs() []place {
+	if p.account.owns(p.run) != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(p.run)
+	if err != nil {
+		return nil
+	}
+	var runs []place
+	for _, e := range entries {
+		if runID.MatchString(e.Name()) && e.IsDir() {
+			runs = append(runs, p.withID(e.Name()))
+		}
+	}
+	return runs
+}
+
 func (p place) data() string { return filepath.Join(p.store, "data") }
 func (p place) log() string  { return filepath.Join(p.run, "log") }
 

@@ -1,11 +1,14 @@
 package localpg_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +31,27 @@ func parent(t *testing.T, pid int) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// children returns the processes whose parent is pid.
+func children(t *testing.T, pid int) (pids []int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has ended
+		}
+		_, rest, _ := strings.Cut(string(text), ") ")
+		if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
+			child, _ := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
+			pids = append(pids, child)
+		}
+	}
+	return pids
 }
 
 // hasSegment reports whether a System V segment that the process made exists.
@@ -118,5 +142,49 @@ func TestServerThatEndsByItselfIsLogged(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Error("nothing logged")
+	}
+}
+
+func TestSharedServerWhoseSupervisorWasKilledIsReplacedAndRemovedLater(t *testing.T) {
+	t.Parallel()
+	s := share(t)
+	made := dirs(t, s)
+	postmaster := firstNumber(t, filepath.Join(made[1], "data", "postmaster.pid"))
+	supervisor := parent(t, postmaster)
+	for _, pid := range append(children(t, supervisor), supervisor) {
+		if pid != postmaster {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	eventually(t, "supervisor ended", func() bool { return ended(supervisor) })
+	ask(t, s.URL(""), "SELECT 'users go on'")
+	other := share(t)
+	if other.URL("") == s.URL("") {
+		t.Fatal("joined")
+	}
+	localpg.MakeOld(t, made[0])
+	start(t, nil) // sweeps
+	eventually(t, "server ended", func() bool { return ended(postmaster) })
+	awaitGone(t, made)
+	s.Stop(context.Background())
+}
+
+// setprivs starts a program without the privileges to change its user.
+var setprivs = []string{"setpriv", "--bounding-set", "-setuid,-setgid", "--inh-caps", "-setuid,-setgid"}
+
+func TestRootThatMayNotChangeItsUserGetsAServerInANamespace(t *testing.T) {
+	t.Parallel()
+	needServer(t)
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	if out, err := exec.Command("unshare", "--user", "true").CombinedOutput(); err != nil {
+		t.Skipf("no user namespaces here: %v: %s", err, out)
+	}
+	cmd := exec.Command(setprivs[0], append(slices.Clone(setprivs[1:]), os.Args[0])...)
+	cmd.Env = append(os.Environ(), childEnv+"=stop")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "host=/tmp/pgdbm-0/") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

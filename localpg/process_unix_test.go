@@ -23,17 +23,25 @@ import (
 )
 
 // child is the program that the test binary is with childEnv set: it prints
-// its server's URL, waits for a line and ends as mode says, never with Stop.
+// its server's URL, waits for a line and ends as mode says, only in the mode
+// "stop" with Stop. The mode "shared" shares the server, which the variable sharedEnv tells from others.
 func child(mode string) error {
 	interrupts := make(chan os.Signal, 1)
 	if mode == "survive" {
 		signal.Notify(interrupts, os.Interrupt)
 	}
-	s, err := localpg.Start(context.Background(), nil)
+	var o localpg.Options
+	if mode == "shared" {
+		o = sharedOptions(os.Getenv(sharedEnv))
+	}
+	s, err := localpg.Start(context.Background(), &o)
 	if err != nil {
 		return err
 	}
 	fmt.Println(s.URL(""))
+	if mode == "stop" {
+		return s.Stop(context.Background())
+	}
 	if mode == "survive" {
 		<-interrupts
 		conn, err := pgx.Connect(context.Background(), s.URL(""))
@@ -62,11 +70,11 @@ type owner struct {
 	postmaster int
 }
 
-func startOwner(t *testing.T, mode string) *owner {
+func startOwner(t *testing.T, mode string, env ...string) *owner {
 	t.Helper()
 	needServer(t)
 	o := &owner{cmd: exec.Command(os.Args[0])}
-	o.cmd.Env = append(os.Environ(), childEnv+"="+mode)
+	o.cmd.Env = append(append(os.Environ(), childEnv+"="+mode), env...)
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, inErr := o.cmd.StdinPipe()
 	out, outErr := o.cmd.StdoutPipe()

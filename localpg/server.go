@@ -15,16 +15,17 @@ const superuser = "postgres"
 // stopLimit bounds a fast shutdown.
 const stopLimit = 10 * time.Second
 
-// Server is a running PostgreSQL server. Whoever started it stops it; it ends
-// with the process in any case. It is safe for concurrent use. The zero value is
-// no server.
+// Server is a running PostgreSQL server. Whoever started or joined it stops it;
+// it ends with the process, or with the last one that shares it, in any case. It
+// is safe for concurrent use. The zero value is no server.
 type Server struct {
 	binDir   string
 	version  string
 	place    place
 	port     int
-	password string // of the superuser on TCP; empty when the server is not there
-	sup      *supervisor
+	password string      // of the superuser on TCP; empty when the server is not there
+	sup      *supervisor // nil when the server was joined
+	hold     *hold       // nil unless the server is shared
 }
 
 // URL returns the URL of a database for the superuser postgres over the unix
@@ -71,9 +72,21 @@ func (s *Server) LogTail(n int) string { return tail(s.place.log(), n) }
 
 // Stop ends the server and removes all that it made, and returns when that is
 // done. It asks for a fast shutdown; when ctx ends, or 10 seconds pass, before
-// the server did, it is ended at once. Stop may be called any number of times,
-// also at the same time. An error says that something stayed behind.
+// the server did, it is ended at once. An error says that something stayed
+// behind.
+//
+// Of a shared server Stop only lets go: the server ends by itself after its last
+// user, unless [Server.Keep] made it stay.
+//
+// Stop may be called any number of times, also at the same time.
 func (s *Server) Stop(ctx context.Context) error {
+	if s.hold != nil {
+		if s.sup != nil {
+			s.sup.serving.Store(false)
+		}
+		s.hold.leave()
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
 	s.sup.interrupt()
@@ -83,6 +96,18 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if err := s.sup.end(); err != nil {
 		return fmt.Errorf("localpg: stop server: %w", err)
+	}
+	return nil
+}
+
+// Keep makes a shared server stay when its last user is gone, also after the end
+// of this process, until [End]. It is an error for a server that is not shared.
+func (s *Server) Keep(ctx context.Context) error {
+	if s.hold == nil {
+		return errors.New("localpg: keep server: it was started without Options.Shared")
+	}
+	if err := s.hold.request(ctx, "keep"); err != nil {
+		return fmt.Errorf("localpg: keep server: %w", err)
 	}
 	return nil
 }

@@ -1,23 +1,36 @@
-# Runs initdb and postgres for one owner, in a session of its own, and removes
-# everything when the owner is gone. Arguments: the run directory, the store
+# Runs postgres on a copy of a cluster, in a session of its own, and removes
+# everything when the last user is gone. Arguments: the run directory, the store
 # (parent of the data directory, perhaps the run directory itself), the folder of
-# the programs, then the arguments of initdb. PGDBM_SETTINGS and PGDBM_HBA are
-# what goes into postgresql.conf and pg_hba.conf. File names without a directory
-# are in the run directory.
+# the programs, the cluster to copy, and "shared" or "owned". PGDBM_SETTINGS and
+# PGDBM_HBA are what goes into postgresql.conf and pg_hba.conf, PGDBM_INFO what
+# the file "info" says to others. File names without a directory are in the run
+# directory.
 #
-# Standard input is a pipe whose write end only the owner holds: a line on it
-# names a signal for postgres, and its end means that the owner ended,
-# in whatever way. Standard output tells the owner "made" when the directories
-# are there, "start" before postgres starts and "exit PROGRAM STATUS" after the
-# last program ended; other lines are complaints.
+# Standard input is a pipe whose write end only the owner holds: its end means
+# that the owner ended, in whatever way. An owned server ends with it. A shared
+# one ends with the last that holds the FIFO "users" open for writing, where the
+# owner has been one before it closed the pipe. Both carry requests, one a line:
+#
+#	INT       a fast shutdown
+#	join ID   I hold "users"
+#	keep ID   live on without users
+#	free ID   no longer
+#	end       end now
+#
+# A request with an ID is done when the file "done.ID" is there. Nobody else
+# knows whether the end of the server has begun, so who gets no answer starts
+# another one.
+#
+# Standard output tells the owner "made" when the directories are there, "start"
+# before postgres starts and "exit PROGRAM STATUS" after the last program ended;
+# other lines are complaints.
 umask 077
 ulimit -c 0
-trap : HUP INT TERM PIPE # end with the owner only, even when nobody listens
+trap : HUP INT TERM PIPE # end with the users only, even when nobody listens
 
-settings=$PGDBM_SETTINGS hba=$PGDBM_HBA
-unset PGDBM_SUPERVISOR PGDBM_SETTINGS PGDBM_HBA
-run=$1 store=$2 bin=$3 data=$2/data
-shift 3
+settings=$PGDBM_SETTINGS hba=$PGDBM_HBA info=$PGDBM_INFO
+unset PGDBM_SUPERVISOR PGDBM_SETTINGS PGDBM_HBA PGDBM_INFO
+run=$1 store=$2 bin=$3 cluster=$4 kind=$5 data=$2/data
 
 # The parent is shared by all runs of this user. In a sticky directory like
 # /tmp nobody else can replace it once it is ours and is no link.
@@ -48,12 +61,30 @@ remove() {
 	rmdir "${store%/*}" "${run%/*}" 2>/dev/null
 }
 
-# Sends postgres what the owner asks for. Once the owner is gone it ends postgres,
-# and the file "stop" keeps it from starting: postgres' process writes its id and
-# then looks for "stop", so one of both always sees the other.
+# Does what users ask for until the last one is gone, or one wants the end.
+requests() {
+	while read -r word id; do
+		case $word in
+		INT) kill -s INT "$(cat pid)" ;;
+		join) ;;
+		keep) exec 5>users && : >kept ;;
+		free) rm -f kept && exec 5>&- ;;
+		end) return 1 ;;
+		esac
+		case $id in *[!0-9a-f]* | '') ;; *) : >"done.$id" ;; esac
+	done
+}
+
+# Once the users are gone it ends postgres, and the file "stop" keeps it from
+# starting: postgres' process writes its id and then looks for "stop", so one of
+# both always sees the other.
 watch() {
-	exec <&3 >/dev/null 2>&1 3<&- 4<&-
-	while read -r signal; do kill -s "$signal" "$(cat pid)"; done
+	exec 4<&- >/dev/null 2>&1
+	if requests <&3 && [ $kind = shared ]; then
+		exec 3<&- 5>&- # from here on 6 ends when nobody writes
+		requests <&6
+	fi
+	exec 3<&- 5>&- 6<&- # who comes now finds no reader
 	: >stop
 	signal=QUIT tries=0
 	while [ -e pid ]; do
@@ -64,18 +95,9 @@ watch() {
 	done
 }
 
-# C.UTF-8 is not everywhere; C is, but knows letters of ASCII only. Nothing cuts
-# initdb short: its children would lose their files and leave shared memory.
 initialise() {
-	for locale in C.UTF-8 C; do
-		rm -rf "$data"
-		[ ! -e stop ] || return
-		"$bin/initdb" -D "$data" --locale="$locale" "$@" >>log 2>&1
-		status=$?
-		[ $status -ne 0 ] && grep -q 'invalid locale' log || break
-	done
-	[ $status -eq 0 ] || return $status
-	printf '%s' "$settings" >>"$data/postgresql.conf" && printf '%s' "$hba" >"$data/pg_hba.conf"
+	[ ! -e stop ] && cp -R "$cluster" "$data" >>log 2>&1 &&
+		printf '%s' "$settings" >>"$data/postgresql.conf" && printf '%s' "$hba" >"$data/pg_hba.conf"
 }
 
 # Runs in the foreground: in the background a shell would make it ignore SIGINT
@@ -96,19 +118,23 @@ cd "$run" || exit 1
 # "alive" has a reader as long as this shell, postgres or one of its children
 # lives, and gets its name when it has one: another run's sweep looks at it.
 mkfifo alive.new && exec 4<>alive.new && mv alive.new alive || exit 1
+if [ $kind = shared ]; then
+	mkfifo users && exec 5<>users 6<users || exit 1
+fi
+printf '%s' "$info" >info.new && mv info.new info || exit 1
 echo made
 
 watch &
 watcher=$!
-exec 3<&-
+exec 3<&- 5<&- 6<&-
 
-if initialise "$@"; then
+if initialise; then
 	echo start
 	serve
 	echo "exit postgres $?"
 else
-	echo "exit initdb $?"
+	echo "exit copy 1"
 fi
 
-# The log stays readable until the owner lets go.
+# The log stays readable until the users let go.
 while wait "$watcher"; [ $? -gt 128 ]; do :; done

@@ -26,7 +26,7 @@ var supervisorScript string
 type supervisor struct {
 	place  place
 	cmd    *exec.Cmd
-	hold   *os.File // the server lives while this is open
+	hold   *os.File // an owned server lives while this is open
 	logger *slog.Logger
 
 	started chan struct{} // closed when postgres starts
@@ -41,7 +41,7 @@ type supervisor struct {
 }
 
 // supervise starts the supervisor. Its owner calls end.
-func supervise(p place, binDir, settings string, initArgs []string, logger *slog.Logger) (*supervisor, error) {
+func supervise(p place, c cluster, settings string, info runInfo, logger *slog.Logger) (*supervisor, error) {
 	stdin, hold, err := os.Pipe() // both close on exec: nobody else holds the server alive
 	if err != nil {
 		return nil, err
@@ -55,10 +55,13 @@ func supervise(p place, binDir, settings string, initArgs []string, logger *slog
 	defer stdout.Close()
 
 	// The script is in the environment to keep the lists of processes readable.
-	args := []string{"-c", `eval "$PGDBM_SUPERVISOR"`, "pgdbm-supervisor", p.run, p.store, binDir}
-	cmd := exec.Command("/bin/sh", append(args, initArgs...)...)
+	kind := "owned"
+	if info.Key != "" {
+		kind = "shared"
+	}
+	cmd := exec.Command("/bin/sh", "-c", `eval "$PGDBM_SUPERVISOR"`, "pgdbm-supervisor", p.run, p.store, info.BinDir, c.data, kind)
 	cmd.Dir, cmd.SysProcAttr = "/", p.account.attributes()
-	cmd.Env = append(cleanEnv(), "PGDBM_SUPERVISOR="+supervisorScript, "PGDBM_SETTINGS="+settings, "PGDBM_HBA="+hba)
+	cmd.Env = append(cleanEnv(), "PGDBM_SUPERVISOR="+supervisorScript, "PGDBM_SETTINGS="+settings, "PGDBM_HBA="+hba, "PGDBM_INFO="+info.encode())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stdout
 	if err := cmd.Start(); err != nil {
 		hold.Close()

@@ -3,33 +3,39 @@
 package localpg
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"sync/atomic"
 )
 
 // place cannot be made on this system, so that the rest never runs.
-type place struct{ run, store string }
+type place struct{ run string }
 
 func choosePlace(bool) (place, error) {
 	return place{}, fmt.Errorf("private servers on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
-func (p place) withID(string) place { return p }
-func (p place) log() string         { return "" }
-func (p place) sweep(*slog.Logger)  {}
+func (p place) log() string { return "" }
 
 type supervisor struct {
-	started, exited chan struct{}
-	serving         atomic.Bool
-	exit            string
-}
-
-func supervise(place, string, string, []string, *slog.Logger) (*supervisor, error) {
-	return nil, errors.ErrUnsupported
+	exited  chan struct{}
+	serving atomic.Bool
 }
 
 func (s *supervisor) interrupt() {}
 func (s *supervisor) end() error { return nil }
+
+type hold struct{}
+
+func (h *hold) request(context.Context, string) error { return errors.ErrUnsupported }
+func (h *hold) leave() error                          { return nil }
+
+func start(context.Context, Options, place, string) (*Server, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func list() ([]Info, error) { return nil, nil }
+
+func end(context.Context, string, bool) error { return errors.ErrUnsupported }

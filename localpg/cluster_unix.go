@@ -1,0 +1,206 @@
+//go:build unix
+
+package localpg
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clusterFormat changes when clusters are made in another way.
+const clusterFormat = "1"
+
+// clusterLife is how long a cluster stays in the cache after its last use.
+const clusterLife = 30 * 24 * time.Hour
+
+// cluster is what initdb made, to be copied by each server: making it takes ten
+// times as long as copying it.
+type cluster struct {
+	key     string // of all that shapes it
+	data    string
+	version string // of the programs, such as "17.5"
+}
+
+// cachedCluster returns the cluster of these programs and arguments, which the
+// first caller of all processes makes.
+func (a account) cachedCluster(ctx context.Context, binDir string, args []string, logger *slog.Logger) (cluster, error) {
+	base, err := a.clusterDir()
+	if err != nil {
+		return cluster{}, err
+	}
+	key, err := clusterKey(binDir, args)
+	if err != nil {
+		return cluster{}, err
+	}
+	unlock, err := lockFile(ctx, filepath.Join(base, key+".lock"))
+	if err != nil {
+		return cluster{}, err
+	}
+	defer unlock()
+	dir := filepath.Join(base, key)
+	c := cluster{key: key, data: filepath.Join(dir, "data")}
+	if version, err := os.ReadFile(filepath.Join(dir, "version")); err == nil {
+		c.version = string(version)
+		now := time.Now()
+		_ = os.Chtimes(dir, now, now) // for the next one to remove old ones
+		return c, nil
+	}
+	pruneClusters(base, key)
+	logger.Debug("localpg: making a cluster", slog.String("bin", binDir), slog.String("dir", dir))
+	// A name of its own: an initdb whose caller was killed may still run.
+	made := dir + "." + randomHex(4) + ".new"
+	if c.version, err = a.makeCluster(made, binDir, args); err != nil {
+		return cluster{}, errors.Join(err, os.RemoveAll(made))
+	}
+	return c, os.Rename(made, dir)
+}
+
+// clusterKey is of the programs, whose file an upgrade replaces in place, and
+// of initdb's arguments.
+func clusterKey(binDir string, args []string) (string, error) {
+	program, err := filepath.EvalSymlinks(filepath.Join(binDir, "postgres"))
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(program)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %d %d %q", clusterFormat, program, info.Size(), info.ModTime().UnixNano(), args)
+	return hex.EncodeToString(h.Sum(nil))[:16], nil
+}
+
+// clusterDir makes and returns the folder of all clusters, which only the
+// account can enter.
+func (a account) clusterDir() (string, error) {
+	name := "clusters-" + strconv.Itoa(int(a.uid))
+	var first error
+	for _, root := range []func() (string, error){
+		cacheDir,
+		func() (string, error) { return filepath.Join(socketBase, "pgdbm-cache-"+strconv.Itoa(int(a.uid))), nil },
+	} {
+		dir, err := root()
+		if err == nil {
+			dir = filepath.Join(dir, name)
+			err = a.ownDir(dir)
+		}
+		if err == nil {
+			return dir, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return "", fmt.Errorf("cache of clusters: %w", first)
+}
+
+// ownDir makes dir the account's own. Its parents must be reachable by the
+// account, which for root's cache they are.
+func (a account) ownDir(dir string) error {
+	parent := filepath.Dir(dir)
+	if _, err := os.Lstat(parent); errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(parent, 0o755); err != nil {
+			return err
+		}
+		if a.change { // whatever root's umask is
+			if err := os.Chmod(parent, 0o755); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if a.change {
+		// Another process may have made it a moment ago and not got here.
+		if root := (account{uid: 0}); root.owns(dir) == nil {
+			if err := os.Lchown(dir, int(a.uid), int(a.gid)); err != nil {
+				return err
+			}
+		}
+	}
+	return a.owns(dir)
+}
+
+// makeCluster runs initdb. It is not cut short: its children would lose their
+// files and leave shared memory.
+func (a account) makeCluster(dir, binDir string, args []string) (version string, err error) {
+	if err := a.ownDir(dir); err != nil {
+		return "", err
+	}
+	if version, err = a.programVersion(binDir); err != nil {
+		return "", err
+	}
+	data := filepath.Join(dir, "data")
+	// C.UTF-8 is not everywhere; C is, but knows letters of ASCII only.
+	for _, locale := range []string{"C.UTF-8", "C"} {
+		var out []byte
+		out, err = a.output(filepath.Join(binDir, "initdb"), append([]string{"-D", data, "--locale=" + locale}, args...)...)
+		if err == nil {
+			break
+		}
+		err = fmt.Errorf("initdb: %w: %s", err, lastLines(out))
+		if !bytes.Contains(out, []byte("invalid locale")) {
+			break
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return version, os.WriteFile(filepath.Join(dir, "version"), []byte(version), 0o644)
+}
+
+func (a account) programVersion(binDir string) (string, error) {
+	out, err := a.output(filepath.Join(binDir, "postgres"), "--version")
+	if err != nil {
+		return "", fmt.Errorf("postgres --version: %w: %s", err, lastLines(out))
+	}
+	words := strings.Fields(string(out)) // postgres (PostgreSQL) 15.18 (Debian ...)
+	if len(words) < 3 {
+		return "", fmt.Errorf("postgres --version: %q", out)
+	}
+	return words[2], nil
+}
+
+// output runs a program as the account.
+func (a account) output(program string, args ...string) ([]byte, error) {
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", cleanEnv(), a.attributes()
+	return cmd.CombinedOutput()
+}
+
+func lastLines(out []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+}
+
+// pruneClusters removes clusters that nobody has used for long, and what was
+// left of making the cluster of this key, whose lock the caller has. Servers have
+// copies: only who copies at this moment could miss one, and has just used it.
+func pruneClusters(base, key string) {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !e.IsDir() {
+			continue
+		}
+		if strings.HasPrefix(e.Name(), key) || time.Since(info.ModTime()) > clusterLife {
+			_ = os.RemoveAll(filepath.Join(base, e.Name())) // else the next one does
+		}
+	}
+}
