@@ -17,7 +17,7 @@ type Info struct {
 	Durable bool
 	TCP     bool // listens on 127.0.0.1 as well
 	Shared  bool // others may join; only then can End end it
-	Kept    bool // lives without users too
+	Kept    bool // lives without users too, for ever or a time
 }
 
 // List returns the running servers of this user in the order of their start. On

@@ -5,7 +5,6 @@ package localpg
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -34,8 +33,8 @@ func list() ([]Info, error) {
 }
 
 func (p place) kept() bool {
-	_, err := os.Lstat(filepath.Join(p.run, "kept"))
-	return err == nil
+	files, _ := filepath.Glob(filepath.Join(p.run, "kept*")) // errs on a malformed pattern only
+	return len(files) > 0
 }
 
 func end(ctx context.Context, id string, now bool) error {

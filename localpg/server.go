@@ -101,12 +101,17 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 // Keep makes a shared server stay when its last user is gone, also after the end
-// of this process, until [End]. It is an error for a server that is not shared.
-func (s *Server) Keep(ctx context.Context) error {
+// of this process: for a time, in whole seconds, or with 0 until [End]. It is an
+// error for a server that is not shared.
+func (s *Server) Keep(ctx context.Context, d time.Duration) error {
 	if s.hold == nil {
 		return errors.New("localpg: keep server: it was started without Options.Shared")
 	}
-	if err := s.hold.request(ctx, "keep"); err != nil {
+	var args []string
+	if d > 0 {
+		args = []string{strconv.Itoa(int((d + time.Second - 1) / time.Second))}
+	}
+	if err := s.hold.request(ctx, "keep", args...); err != nil {
 		return fmt.Errorf("localpg: keep server: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -73,9 +74,10 @@ func (s *supervisor) share(ctx context.Context) (*hold, error) {
 
 // request asks the supervisor for something and returns when it is done. What
 // is not answered came after the last user was gone.
-func (h *hold) request(ctx context.Context, word string) error {
+func (h *hold) request(ctx context.Context, word string, args ...string) error {
 	id := randomHex(8)
-	if _, err := h.fifo.WriteString(word + " " + id + "\n"); err != nil {
+	line := strings.Join(append([]string{word, id}, args...), " ")
+	if _, err := h.fifo.WriteString(line + "\n"); err != nil {
 		return fmt.Errorf("%w: %w", errEnding, err)
 	}
 	done := filepath.Join(h.place.run, "done."+id)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -173,7 +174,7 @@ func TestKeptServerLivesWithoutUsersUntilItIsEnded(t *testing.T) {
 		t.Errorf("%+v, %t", i, ok)
 	}
 	for range 2 {
-		if err := s.Keep(t.Context()); err != nil {
+		if err := s.Keep(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -200,6 +201,26 @@ func TestKeptServerLivesWithoutUsersUntilItIsEnded(t *testing.T) {
 	}
 }
 
+func TestServerKeptForATimeEndsAfterIt(t *testing.T) {
+	t.Parallel()
+	s := share(t)
+	made := dirs(t, s)
+	for _, d := range []time.Duration{time.Millisecond, time.Hour} {
+		if err := s.Keep(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Stop(t.Context())
+	i, ok := info(t, s)
+	if !ok || !i.Kept {
+		t.Fatalf("%+v, %t", i, ok)
+	}
+	if err := localpg.End(t.Context(), i.ID, false); err != nil { // the hour
+		t.Error(err)
+	}
+	awaitGone(t, made)
+}
+
 func TestEndNowEndsASharedServerInUse(t *testing.T) {
 	t.Parallel()
 	s := share(t)
@@ -213,7 +234,7 @@ func TestEndNowEndsASharedServerInUse(t *testing.T) {
 			t.Errorf("left behind: %s", dir)
 		}
 	}
-	if err := s.Keep(t.Context()); err == nil || !strings.Contains(err.Error(), "server is ending") {
+	if err := s.Keep(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "server is ending") {
 		t.Errorf("Keep: %v", err)
 	}
 	if share(t).URL("") == s.URL("") {
@@ -237,7 +258,7 @@ func TestOnlySharedServersAreEndedOrKept(t *testing.T) {
 			t.Errorf("End: %v, want %s", err, want)
 		}
 	}
-	if err := s.Keep(t.Context()); err == nil {
+	if err := s.Keep(t.Context(), 0); err == nil {
 		t.Error("kept")
 	}
 }

@@ -14,6 +14,7 @@
 #	INT       a fast shutdown
 #	join ID   I hold "users"
 #	keep ID   live on without users
+#	keep ID N the same, for N seconds
 #	free ID   no longer
 #	end       end now
 #
@@ -63,16 +64,26 @@ remove() {
 
 # Does what users ask for until the last one is gone, or one wants the end.
 requests() {
-	while read -r word id; do
-		case $word in
+	while read -r word id seconds; do
+		case $word$seconds in
 		INT) kill -s INT "$(cat pid)" ;;
-		join) ;;
 		keep) exec 5>users && : >kept ;;
-		free) rm -f kept && exec 5>&- ;;
+		keep*) : >"kept.$id" && keep "kept.$id" "$seconds" </dev/null 5>users 6<&- & ;;
+		free) rm -f kept kept.* && exec 5>&- ;;
 		end) return 1 ;;
 		esac
 		case $id in *[!0-9a-f]* | '') ;; *) : >"done.$id" ;; esac
 	done
+}
+
+# Is a user for so many seconds, or as long as the file is there.
+keep() {
+	seconds=$2
+	while [ -e "$1" ] && [ "$seconds" -gt 0 ]; do
+		sleep 1
+		seconds=$((seconds - 1))
+	done
+	rm -f "$1"
 }
 
 # Once the users are gone it ends postgres, and the file "stop" keeps it from

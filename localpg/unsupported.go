@@ -29,8 +29,8 @@ func (s *supervisor) end() error { return nil }
 
 type hold struct{}
 
-func (h *hold) request(context.Context, string) error { return errors.ErrUnsupported }
-func (h *hold) leave() error                          { return nil }
+func (h *hold) request(context.Context, string, ...string) error { return errors.ErrUnsupported }
+func (h *hold) leave() error                                     { return nil }
 
 func start(context.Context, Options, place, string) (*Server, error) {
 	return nil, errors.ErrUnsupported

@@ -17,9 +17,9 @@ const (
 
 // drop is a database to be dropped.
 type drop struct {
-	name string
-	own  bool  // of this run, whose test is over: nobody's session is in it by right
-	lock int64 // advisory lock of who may be building it; 0: none
+	name     string
+	own      bool // of this run, whose test is over: nobody's session is in it by right
+	template bool // which others may be building or using
 }
 
 // dropper drops databases off the tests' path, one after the other. Its
@@ -106,13 +106,19 @@ func dropDatabase(admin *pgxpool.Pool, item drop) error {
 	}
 	defer conn.Release()
 	sql := "DROP DATABASE IF EXISTS " + pgx.Identifier{item.name}.Sanitize()
-	if item.lock != 0 {
-		var free bool
-		err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", item.lock).Scan(&free)
-		if err != nil || !free {
+	if item.template {
+		for _, key := range []int64{lockKey(item.name), useKey(item.name)} {
+			var free bool
+			err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", key).Scan(&free)
+			if err != nil || !free {
+				return err
+			}
+			defer unlock(conn.Conn(), key)
+		}
+		unseal := "ALTER DATABASE " + pgx.Identifier{item.name}.Sanitize() + " IS_TEMPLATE false"
+		if _, err := conn.Exec(ctx, unseal, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}
-		defer unlock(conn.Conn(), item.lock)
 	}
 	empty, err := awaitEmpty(ctx, conn.Conn(), item.name, leaveTime)
 	switch {

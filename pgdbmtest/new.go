@@ -3,7 +3,8 @@ package pgdbmtest
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -172,45 +173,44 @@ func (d database) end(tb testing.TB, searchPath string) {
 		d.server.drops.add(drop{name: d.name, own: true})
 		return
 	}
-	if err := d.keep(tb); err != nil {
-		tb.Logf("pgdbmtest: note on the database that is kept: %v", err)
-	}
-	until := "until these tests end, with their server"
-	if d.server.foreign {
-		until = "until it is dropped, or the test fails again"
+	until, err := d.keep(tb)
+	if err != nil {
+		tb.Logf("pgdbmtest: keep database %s: %v", d.name, err)
 	}
 	show := d.server.target.With("password", "")
 	tb.Logf("pgdbmtest: database kept %s\n\topen: psql %q\n\tdrop: psql %q -c 'DROP DATABASE %s'",
 		until, urlOf(show, d.name, searchPath), show.URL("postgres"), d.name)
 }
 
-// keep notes whose the database was, for the sweep, and drops those that
-// earlier runs of the same test left.
-func (d database) keep(tb testing.TB) error {
+// keepServerFor is how long a private server stays for a look at what failed.
+var keepServerFor = 30 * time.Minute
+
+// keep notes whose the database was, for the sweep, drops those that earlier
+// runs of the same test left, and has a private server stay where somebody may
+// come to look. It returns how long that will be.
+func (d database) keep(tb testing.TB) (until string, err error) {
+	until = "until it is dropped, or the test fails again"
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 	defer cancel()
-	n := note{Package: testProgram(), Test: tb.Name(), Kept: time.Now().UTC().Format(time.RFC3339)}
-	text, err := json.Marshal(n)
-	if err != nil {
-		return err
+	switch {
+	case d.server.foreign:
+	case os.Getenv("CI") != "":
+		until = "until these tests end, with their server"
+	default:
+		until = fmt.Sprintf("for %v, with its server", keepServerFor)
+		err = d.server.local.Keep(ctx, keepServerFor)
 	}
-	if err := commentOn(ctx, d.server.admin, d.name, text); err != nil {
-		return err
+	n := note{Package: testProgram(), Test: tb.Name(), Kept: now()}
+	if err := errors.Join(err, commentOn(ctx, d.server.admin, d.name, n)); err != nil {
+		return until, err
 	}
-	all, err := d.server.databases(ctx)
-	if err != nil {
-		return err
-	}
+	all, err := databases(ctx, d.server.admin)
 	for _, o := range all {
-		var on note
-		if o.Name == d.name || json.Unmarshal([]byte(o.Comment), &on) != nil || on.Kept == "" {
-			continue
-		}
-		if on.Package == n.Package && on.Test == n.Test {
+		if on := o.note(); o.Name != d.name && on.Kept != "" && on.Package == n.Package && on.Test == n.Test {
 			d.server.drops.add(drop{name: o.Name})
 		}
 	}
-	return nil
+	return until, err
 }
 
 // testProgram names the package under test.

@@ -42,16 +42,19 @@ const (
 // server is the PostgreSQL server of this process's tests, with the databases
 // that this process, a run, makes on it.
 type server struct {
+	local    *localpg.Server // nil for that of PGDBM_TEST_URL
 	target   testurl.Target
 	admin    *pgxpool.Pool // on the maintenance database
-	life     *pgx.Conn     // holds the run's lock; never used after open
 	run      string        // eight hex digits, in the names of the run's databases
-	foreign  bool          // of PGDBM_TEST_URL: it outlives this process
+	foreign  bool          // of PGDBM_TEST_URL: it outlives all processes
 	fileCopy string        // clause of CREATE DATABASE
 	facts    []string      // that shape a template
 	workers  int           // clones made at the same time
 	slots    *budget
 	drops    *dropper
+
+	lifeMu sync.Mutex // guards life
+	life   *pgx.Conn  // holds the locks of the run and of its templates
 
 	mu        sync.Mutex // guards the fields below
 	templates map[string]*template
@@ -85,31 +88,36 @@ func open(ctx context.Context) (*server, error) {
 	text := os.Getenv(urlEnv)
 	s.foreign = text != ""
 	if !s.foreign {
-		own, err := localpg.Start(ctx, nil) // its supervisor ends it with this process
-		if err != nil {
-			return nil, err
+		var err error
+		if s.local, err = localpg.Start(ctx, &localpg.Options{Shared: true, Fetch: true}); err != nil {
+			return nil, err // it ends with the last process that uses it
 		}
-		text = own.URL("postgres")
+		text = s.local.URL("postgres")
 	}
 	var err error
 	if s.target, err = testurl.Parse(text); err != nil {
-		return nil, fmt.Errorf("pgdbmtest: %w", err)
+		return nil, fmt.Errorf("pgdbmtest: %s: %w", urlEnv, err)
 	}
 	if err := s.connect(ctx); err != nil {
 		return nil, fmt.Errorf("pgdbmtest: test server: %w", err)
 	}
-	if err := s.sweep(ctx); err != nil {
+	drops, err := leftovers(ctx, s.admin)
+	if err != nil {
 		return nil, fmt.Errorf("pgdbmtest: sweep: %w", err)
+	}
+	for _, d := range drops {
+		s.drops.add(d)
 	}
 	return s, nil
 }
 
 // connect opens the administrative connections and learns what the server is.
 func (s *server) connect(ctx context.Context) error {
-	cfg, err := s.maintenance(ctx)
+	cfg, err := maintenance(ctx, s.target)
 	if err != nil {
 		return err
 	}
+	cfg.MaxConns = int32(s.workers) + 2 // creating, dropping, and one to ask meanwhile
 	if s.life, err = pgx.ConnectConfig(ctx, cfg.ConnConfig); err != nil {
 		return err
 	}
@@ -130,15 +138,13 @@ func (s *server) connect(ctx context.Context) error {
 
 // maintenance configures connections to the database postgres, where locks of
 // all runs meet, or else to the one that the URL names.
-func (s *server) maintenance(ctx context.Context) (*pgxpool.Config, error) {
+func maintenance(ctx context.Context, target testurl.Target) (*pgxpool.Config, error) {
 	var first error
 	for _, database := range []string{"postgres", ""} {
-		cfg, err := pgxpool.ParseConfig(s.target.URL(database))
+		cfg, err := pgxpool.ParseConfig(target.URL(database))
 		if err != nil {
 			return nil, errors.New("URL cannot be used") // the cause quotes it
 		}
-		// Creating, dropping, and one to ask meanwhile.
-		cfg.MaxConns = int32(s.workers) + 2
 		cfg.ConnConfig.RuntimeParams["application_name"] = "pgdbmtest"
 		cfg.ConnConfig.RuntimeParams["idle_session_timeout"] = "0"
 		conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
@@ -188,6 +194,14 @@ func local(hosts []string) bool {
 	return true
 }
 
+// use marks a template as used by this run as long as it lives.
+func (s *server) use(ctx context.Context, template string) error {
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	_, err := s.life.Exec(ctx, "SELECT pg_advisory_lock_shared($1)", useKey(template))
+	return err
+}
+
 // register takes the run's lock, before the run makes anything.
 func (s *server) register(ctx context.Context) error {
 	for {
@@ -205,27 +219,11 @@ func (s *server) register(ctx context.Context) error {
 	}
 }
 
-// liveRuns returns the runs whose process lives. The locks of all databases of
-// the server are looked at.
-func (s *server) liveRuns(ctx context.Context) (map[string]bool, error) {
-	rows, err := s.admin.Query(ctx, `SELECT lpad(to_hex(objid::bigint), 8, '0') FROM pg_locks
-		WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objsubid = 2 AND granted`, int64(runClass))
-	if err != nil {
-		return nil, err
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	live := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		live[id] = true
-	}
-	return live, err
-}
-
 // refreshBudget gives this run its share of the server's connections. There is
 // always room for one run more, which may come while this one has its share in
 // use.
 func (s *server) refreshBudget(ctx context.Context) error {
-	live, err := s.liveRuns(ctx)
+	live, err := liveRuns(ctx, s.admin)
 	if err == nil {
 		s.slots.share(len(live) + 1)
 	}

@@ -171,7 +171,10 @@ func (t *template) ensure(ctx context.Context, c Config, modules []pgdbm.Module,
 	err = conn.QueryRow(ctx, `SELECT datistemplate AND NOT datallowconn, coalesce(shobj_description(oid, 'pg_database'), '')
 		FROM pg_database WHERE datname = $1`, t.name).Scan(&sealed, &comment)
 	if err == nil && sealed {
-		return t.read(comment)
+		if err := t.read(comment); err != nil {
+			return err
+		}
+		return t.use(ctx, conn.Conn())
 	}
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
@@ -187,14 +190,26 @@ func (t *template) ensure(ctx context.Context, c Config, modules []pgdbm.Module,
 		_ = t.discard(cleanup, conn.Conn()) // else the next builder does it
 		return err
 	}
-	return nil
+	return t.server.use(ctx, t.name)
 }
 
-// lockKey is the advisory lock of a template's builder.
+// use keeps the template from being dropped. The caller has its builder's lock,
+// without which nobody drops it.
+func (t *template) use(ctx context.Context, conn *pgx.Conn) error {
+	if err := t.comment(ctx, conn); err != nil {
+		return err
+	}
+	return t.server.use(ctx, t.name)
+}
+
+// lockKey is the advisory lock of a template's builder, and of who drops it.
 func lockKey(name string) int64 {
 	sum := sha256.Sum256([]byte(name))
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
+
+// useKey is the advisory lock that the runs share which use a template.
+func useKey(name string) int64 { return lockKey("use " + name) }
 
 // unlock frees a lock also where the context has ended. When that fails the
 // connection is closed, and the lock goes with it.
@@ -279,12 +294,8 @@ func extensionSchemas(ctx context.Context, pool *pgdbm.Pool) ([]string, error) {
 
 // seal is what makes the database a template, all of it or nothing.
 func (t *template) seal(ctx context.Context, conn *pgx.Conn) error {
-	comment, err := json.Marshal(note{SearchPath: t.searchPath})
-	if err != nil {
-		return err
-	}
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if err := commentOn(ctx, tx, t.name, comment); err != nil {
+		if err := t.comment(ctx, tx); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, "ALTER DATABASE "+t.identifier()+" ALLOW_CONNECTIONS false IS_TEMPLATE true")
@@ -292,11 +303,25 @@ func (t *template) seal(ctx context.Context, conn *pgx.Conn) error {
 	})
 }
 
-func commentOn(ctx context.Context, q interface {
+// comment writes down what a run must know that finds the template, and that it
+// is used now.
+func (t *template) comment(ctx context.Context, q execer) error {
+	return commentOn(ctx, q, t.name, note{SearchPath: t.searchPath, Used: now()})
+}
+
+type execer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-}, database string, text []byte) error {
+}
+
+func now() string { return time.Now().UTC().Format(time.RFC3339Nano) }
+
+func commentOn(ctx context.Context, q execer, database string, n note) error {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
 	literal := "'" + strings.ReplaceAll(string(text), "'", "''") + "'"
-	_, err := q.Exec(ctx, "COMMENT ON DATABASE "+pgx.Identifier{database}.Sanitize()+" IS "+literal)
+	_, err = q.Exec(ctx, "COMMENT ON DATABASE "+pgx.Identifier{database}.Sanitize()+" IS "+literal)
 	return err
 }
 

@@ -3,6 +3,7 @@ package testdb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -24,7 +25,10 @@ var shared = sync.OnceValues(open)
 func open() (source, error) {
 	if text := os.Getenv("PGDBM_TEST_URL"); text != "" {
 		target, err := testurl.Parse(text)
-		return source{url: target.URL}, err
+		if err != nil {
+			return source{}, fmt.Errorf("PGDBM_TEST_URL: %w", err)
+		}
+		return source{url: target.URL}, nil
 	}
 	s, err := localpg.Start(context.Background(), nil) // its supervisor ends it with us
 	if err != nil {

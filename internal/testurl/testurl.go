@@ -1,5 +1,5 @@
-// Package testurl reads PGDBM_TEST_URL, without the libpq environment: that may
-// name somebody's production.
+// Package testurl reads URLs of test servers, as of PGDBM_TEST_URL, without the
+// libpq environment: that may name somebody's production.
 package testurl
 
 import (
@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Target is the server of PGDBM_TEST_URL. All its parameters are in the URL's
+// Target is a server. All its parameters are in the URL's
 // query, where neither a list of hosts nor a socket's path needs care.
 type Target struct{ params map[string]string }
 
@@ -25,15 +25,15 @@ func Parse(text string) (Target, error) {
 	}
 	params, err := parse(text)
 	if err != nil {
-		return Target{}, fmt.Errorf("PGDBM_TEST_URL: %w", err) // no text: it may hold a password
+		return Target{}, err // no text: it may hold a password
 	}
 	if params["host"] == "" {
-		return Target{}, errors.New("PGDBM_TEST_URL: names no host")
+		return Target{}, errors.New("names no host")
 	}
 	if params["user"] == "" {
 		u, err := user.Current()
 		if err != nil {
-			return Target{}, fmt.Errorf("PGDBM_TEST_URL: names no user: %w", err)
+			return Target{}, fmt.Errorf("names no user: %w", err)
 		}
 		params["user"] = u.Username
 	}

@@ -62,12 +62,12 @@ func TestBothFormsOfATargetAreOne(t *testing.T) {
 func TestBadTargetIsAnErrorWithoutItsText(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"postgres://me:secret@h:x/":    "PGDBM_TEST_URL: not a URL that net/url can read",
-		"postgres://me:secret@/main":   "PGDBM_TEST_URL: names no host",
-		"user=me password=secret":      "PGDBM_TEST_URL: names no host",
-		"host=h password='secret":      "PGDBM_TEST_URL: password: quote is not closed",
-		"mysql://me:secret@h/main":     "PGDBM_TEST_URL: neither a URL nor keyword=value pairs",
-		"host=h secret dbname=another": "PGDBM_TEST_URL: neither a URL nor keyword=value pairs",
+		"postgres://me:secret@h:x/":    "not a URL that net/url can read",
+		"postgres://me:secret@/main":   "names no host",
+		"user=me password=secret":      "names no host",
+		"host=h password='secret":      "password: quote is not closed",
+		"mysql://me:secret@h/main":     "neither a URL nor keyword=value pairs",
+		"host=h secret dbname=another": "neither a URL nor keyword=value pairs",
 	} {
 		if _, err := testurl.Parse(text); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", text, err, want)

@@ -1,0 +1,5 @@
+package pgdbmtest
+
+import "time"
+
+func init() { keepServerFor = time.Second } // tests fail on purpose
