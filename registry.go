@@ -14,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgdbm/pgdbm/internal/bridge"
 )
 
 // serverID says which database a pool really reaches, seen from the server: a
@@ -39,7 +41,8 @@ type poolEntry struct {
 	maxConns int
 	borrowed bool
 
-	id serverID // guarded by open.mu
+	id       serverID // guarded by open.mu, as is budgeted
+	budgeted bool     // does not count against the server's connections
 }
 
 // open lists the pools of this process. Entries hold pools weakly, since who
@@ -117,7 +120,7 @@ func (e *poolEntry) neighboursLocked() neighbours {
 		if o.sameDatabase(e) && o.sameUser(e) {
 			n.twins = append(n.twins, o)
 		}
-		if o.sameServer(e) && !counted[o.pool] {
+		if o.sameServer(e) && !counted[o.pool] && !o.budgeted {
 			counted[o.pool] = true
 			n.conns += o.maxConns
 		}
@@ -141,6 +144,14 @@ func warnDuplicates(c *core, e *poolEntry, twins []*poolEntry) {
 			log.Warn("Creating another connection pool to "+e.target,
 				slog.String("opened_at", e.where), slog.String("first_opened_at", o.where))
 		}
+	}
+}
+
+func init() {
+	bridge.Budgeted = func(pool any) {
+		open.mu.Lock()
+		defer open.mu.Unlock()
+		pool.(*Pool).core.entry.budgeted = true
 	}
 }
 

@@ -154,7 +154,7 @@ func TestASecondPoolToADatabaseIsNoticedHoweverItIsReached(t *testing.T) {
 // share is not enough.
 func privateServer(t *testing.T, o *localpg.Options) *localpg.Server {
 	t.Helper()
-	testdb.ServerURL(t) // skips where there is none
+	testdb.URL(t) // skips where there is none
 	server, err := localpg.Start(t.Context(), o)
 	if err != nil {
 		if _, ok := errors.AsType[*localpg.NotFoundError](err); ok {

@@ -3,6 +3,7 @@ package localpg
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"time"
 )
 
@@ -18,6 +19,16 @@ type Info struct {
 	TCP     bool // listens on 127.0.0.1 as well
 	Shared  bool // others may join; only then can End end it
 	Kept    bool // lives without users too, for ever or a time
+}
+
+// DatabaseURL is URL for another database, as [Server.URL]; empty is postgres.
+func (i Info) DatabaseURL(database string) string {
+	u, err := url.Parse(i.URL)
+	if err != nil { // no URL of List
+		return ""
+	}
+	u.Path = databaseURL(database).Path
+	return u.String()
 }
 
 // List returns the running servers of this user in the order of their start. On

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/internal/bridge"
 )
 
 const (
@@ -84,6 +85,7 @@ func (c Config) New(tb testing.TB, modules ...pgdbm.Module) *pgdbm.Pool {
 		if pool, err = pgdbm.Open(tb.Context(), cfg); err != nil {
 			tb.Fatalf("pgdbmtest: %v", err)
 		}
+		bridge.Budgeted(pool)
 	} else {
 		d.clone.logger.set(tb)
 		tb.Cleanup(func() { d.clone.logger.set(nil) })

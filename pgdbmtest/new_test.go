@@ -167,6 +167,23 @@ func TestAPassedTestsDatabaseIsDropped(t *testing.T) {
 	waitUntil(t, func() bool { return !exists(t, watch, name) })
 }
 
+func TestADatabaseIsDroppedWithASessionThatIsNotAPools(t *testing.T) {
+	t.Parallel()
+	var name string
+	watch := pgdbmtest.New(t)
+	if log := record(t).run(func(tb testing.TB) {
+		conn, err := pgx.Connect(context.Background(), pgdbmtest.URL(tb, diary))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		name = conn.Config().Database
+		t.Cleanup(func() { conn.Close(context.Background()) })
+	}); log != "" {
+		t.Errorf("log: %s", log)
+	}
+	waitUntil(t, func() bool { return !exists(t, watch, name) })
+}
+
 func TestALeakedConnectionFailsTheTest(t *testing.T) {
 	t.Parallel()
 	r := record(t)

@@ -428,6 +428,7 @@ func (t *template) connect(ctx context.Context, c *clone) {
 	log := new(testLog)
 	pool, err := pgdbm.Open(ctx, pgdbm.Config{URL: t.server.url(c.name, t.searchPath), MaxConns: defaultConns, Logger: log.logger(slog.LevelWarn)})
 	if err == nil {
+		bridge.Budgeted(pool)
 		c.pool, c.logger = pool, log
 	}
 }

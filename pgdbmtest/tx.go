@@ -119,6 +119,7 @@ func (t *template) txDatabase(ctx context.Context, conf Config) (*txDatabase, er
 		t.server.drops.add(drop{name: c.name, own: true})
 		return nil, err
 	}
+	bridge.Budgeted(pool)
 	t.tx = &txDatabase{template: t, name: c.name, pool: pool, slots: newBudget(t.txConns, 0)}
 	t.tx.slots.share(1)
 	return t.tx, nil

@@ -62,7 +62,7 @@ its own.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newDemo())
+	root.AddCommand(newDemo(), newServer(), newTest())
 	return root
 }
 

@@ -35,3 +35,7 @@ type Held struct {
 // InTransaction returns a view, a *pgdbm.Pool, of the *pgdbm.Pool pool whose
 // handles all live in held.
 var InTransaction func(pool any, held *Held) any
+
+// Budgeted tells the registry of pools that somebody else sees to it that the
+// *pgdbm.Pool pool and the like do not exceed the server's connections.
+var Budgeted func(pool any)

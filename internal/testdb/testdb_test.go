@@ -1,7 +1,6 @@
 package testdb_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -35,25 +34,10 @@ func TestURLIsAnEmptyDatabaseOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestDatabaseIsDroppedAtTheTestsEndWithItsSessions(t *testing.T) {
+func TestSearchPathIsPostgreSQLs(t *testing.T) {
 	t.Parallel()
-	var name string
-	t.Run("user", func(t *testing.T) {
-		conn, err := pgx.Connect(t.Context(), testdb.URL(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { // before the drop, but leaves the session open
-			if err := conn.QueryRow(context.Background(), "SELECT current_database()").Scan(&name); err != nil {
-				t.Error(err)
-			}
-		})
-	})
-	if name == "" {
-		t.SkipNow() // the subtest was
-	}
-	if n := count(t, testdb.ServerURL(t), "SELECT count(*) FROM pg_database WHERE datname = $1", name); n != 0 {
-		t.Errorf("database %s is still there", name)
+	if n := count(t, testdb.URL(t), `SELECT count(*) FROM pg_settings WHERE name = 'search_path' AND setting = '"$user", public'`); n != 1 {
+		t.Error("another one")
 	}
 }
 
