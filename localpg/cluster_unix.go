@@ -43,7 +43,7 @@ func (a account) cachedCluster(ctx context.Context, binDir string, args []string
 	if err != nil {
 		return cluster{}, err
 	}
-	unlock, err := lockFile(ctx, filepath.Join(base, key+".lock"))
+	unlock, err := lock(ctx, filepath.Join(base, key+lockSuffix))
 	if err != nil {
 		return cluster{}, err
 	}
@@ -109,16 +109,8 @@ func (a account) clusterDir() (string, error) {
 // ownDir makes dir the account's own. Its parents must be reachable by the
 // account, which for root's cache they are.
 func (a account) ownDir(dir string) error {
-	parent := filepath.Dir(dir)
-	if _, err := os.Lstat(parent); errors.Is(err, os.ErrNotExist) {
-		if err := os.MkdirAll(parent, 0o755); err != nil {
-			return err
-		}
-		if a.change { // whatever root's umask is
-			if err := os.Chmod(parent, 0o755); err != nil {
-				return err
-			}
-		}
+	if err := makeDir(filepath.Dir(dir)); err != nil {
+		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err

@@ -47,15 +47,19 @@ func (e *NotFoundError) Error() string {
 
 // Find returns the folder of PostgreSQL's programs initdb and postgres: the
 // first that has both of [Options.BinDir], the environment's PGDBM_POSTGRES_BIN,
-// the folder that pg_config names, those of PATH, and the highest version in
-// the places where Debian, Red Hat, Alpine, SUSE, Homebrew and Postgres.app
-// install them. When BinDir or PGDBM_POSTGRES_BIN is set, no further place is
+// the folder that pg_config names, those of PATH, the highest version in the
+// places where Debian, Red Hat, Alpine, SUSE, Homebrew and Postgres.app install
+// them, and the highest version that [Fetch] left in the cache. When BinDir or PGDBM_POSTGRES_BIN is set, no further place is
 // looked at. The error is a [*NotFoundError].
 func Find(o *Options) (binDir string, err error) {
-	return find(o, standardPlaces)
+	cache, err := programsDir()
+	if err != nil {
+		cache = "" // no home folder, so nothing was fetched
+	}
+	return find(o, standardPlaces, cache)
 }
 
-func find(o *Options, standard []string) (binDir string, err error) {
+func find(o *Options, standard []string, cache string) (binDir string, err error) {
 	s := search{}
 	switch {
 	case o != nil && o.BinDir != "":
@@ -63,7 +67,7 @@ func find(o *Options, standard []string) (binDir string, err error) {
 	case os.Getenv(binEnv) != "":
 		binDir = s.try(binEnv+": ", os.Getenv(binEnv))
 	default:
-		binDir = s.everywhere(standard)
+		binDir = s.everywhere(standard, cache)
 	}
 	if binDir == "" {
 		return "", &NotFoundError{Looked: s.looked, Hint: installHint()}
@@ -74,7 +78,7 @@ func find(o *Options, standard []string) (binDir string, err error) {
 // search remembers where it looked.
 type search struct{ looked []string }
 
-func (s *search) everywhere(standard []string) string {
+func (s *search) everywhere(standard []string, cache string) string {
 	s.looked = append(s.looked, binEnv+": not set")
 	if dir := s.pgConfig(); dir != "" {
 		return dir
@@ -82,7 +86,10 @@ func (s *search) everywhere(standard []string) string {
 	if dir := s.path(); dir != "" {
 		return dir
 	}
-	return s.standard(standard)
+	if dir := s.standard(standard); dir != "" {
+		return dir
+	}
+	return s.cache(cache)
 }
 
 // try returns dir as an absolute path when it has the programs, else "".

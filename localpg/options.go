@@ -9,8 +9,9 @@ type Options struct {
 	// see [Find].
 	BinDir string
 
-	// Fetch lets Start get PostgreSQL by [Fetch] when [Find] finds none. Find
-	// itself ignores it.
+	// Fetch lets Start get PostgreSQL by [Fetch] when [Find] finds none anywhere.
+	// When BinDir or PGDBM_POSTGRES_BIN names a folder, only that one counts.
+	// Find itself ignores Fetch.
 	Fetch bool
 
 	// Shared lets Start join a server that runs already, of this user and with

@@ -126,7 +126,7 @@ func (a account) lockShared(ctx context.Context, key string) (unlock func(), err
 	if err != nil {
 		return nil, err
 	}
-	return lockFile(ctx, filepath.Join(base, "server-"+key+".lock"))
+	return lock(ctx, filepath.Join(base, "server-"+key+lockSuffix))
 }
 
 // join returns a running server with this key, or nil. The place has no id.

@@ -2,8 +2,8 @@ package localpg
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -30,8 +30,8 @@ func Start(ctx context.Context, o *Options) (*Server, error) {
 		return nil, fmt.Errorf("localpg: start server: %w", err)
 	}
 	binDir, err := Find(&opts)
-	if missing := (*NotFoundError)(nil); opts.Fetch && errors.As(err, &missing) {
-		binDir, err = fetchDefault(ctx, opts.Logger, missing)
+	if err != nil && opts.Fetch && opts.BinDir == "" && os.Getenv(binEnv) == "" {
+		binDir, err = fetchDefault(ctx, opts.Logger)
 	}
 	if err != nil {
 		return nil, err
