@@ -141,4 +141,3 @@ func (s *search) cache(root string) string {
 	}
 	return ""
 }
-
