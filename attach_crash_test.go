@@ -17,7 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdbm/pgdbm"
-	"github.com/pgdbm/pgdbm/localpg"
+	"github.com/pgdbm/pgdbm/internal/testdb"
 )
 
 // cluster is a server that a test may kill and start again: localpg's own ends
@@ -32,13 +32,7 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	bin, err := localpg.Find(nil)
-	if err != nil && os.Getenv("CI") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := testdb.Server(t, nil).BinDir()            // skips where there is none
 	dir, err := os.MkdirTemp("/tmp", "pgdbm-crash-") // short: a socket's path is limited
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 		"/migrate":          {"", "/internal/bridge", "/internal/engine", "/sqltemplate"},
 		"/internal/bridge":  {"/internal/engine"},
 		"/internal/engine":  {"/sqltemplate"},
-		"/internal/testdb":  {"/pgdbmtest"},
+		"/internal/testdb":  {"/localpg", "/pgdbmtest"},
 		"/internal/testurl": {},
 		"/pgdbmtest":        {"", "/internal/bridge", "/internal/testurl", "/localpg"},
 		"/localpg":          {},

@@ -150,29 +150,9 @@ func TestASecondPoolToADatabaseIsNoticedHoweverItIsReached(t *testing.T) {
 	}
 }
 
-// privateServer starts a server for this test alone, where the one that tests
-// share is not enough.
-func privateServer(t *testing.T, o *localpg.Options) *localpg.Server {
-	t.Helper()
-	testdb.URL(t) // skips where there is none
-	server, err := localpg.Start(t.Context(), o)
-	if err != nil {
-		if _, ok := errors.AsType[*localpg.NotFoundError](err); ok {
-			t.Skip(err)
-		}
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
-}
-
 func TestASocketAndTCPLeadToTheSameDatabase(t *testing.T) {
 	t.Parallel()
-	server := privateServer(t, &localpg.Options{TCP: true})
+	server := testdb.Server(t, &localpg.Options{TCP: true})
 	tcp, err := server.TCPURL("postgres")
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +173,7 @@ func TestASocketAndTCPLeadToTheSameDatabase(t *testing.T) {
 	pool = openPool(t, pgdbm.Config{URL: tcp, OnDuplicate: pgdbm.DuplicateFail})
 
 	// The same name on another server, which may well be a copy of this one.
-	theirs := openPool(t, pgdbm.Config{URL: privateServer(t, nil).URL("postgres"), OnDuplicate: pgdbm.DuplicateFail})
+	theirs := openPool(t, pgdbm.Config{URL: testdb.Server(t, nil).URL("postgres"), OnDuplicate: pgdbm.DuplicateFail})
 	err = mustSchema(t, pool, "x").InTx(t.Context(), func(_ context.Context, tx *pgdbm.Tx) error {
 		_, err := tx.In(mustSchema(t, theirs, "x"))
 		return err
@@ -245,7 +225,7 @@ func TestWhatTellsDatabasesApart(t *testing.T) {
 
 func TestAWrongPasswordIsNotTriedAgain(t *testing.T) {
 	t.Parallel()
-	private := privateServer(t, &localpg.Options{TCP: true})
+	private := testdb.Server(t, &localpg.Options{TCP: true})
 	tcp, err := private.TCPURL("postgres")
 	if err != nil {
 		t.Fatal(err)

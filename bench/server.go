@@ -18,7 +18,7 @@ func withPool(ctx context.Context, url string, configure func(*pgxpool.Config), 
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 	defer cancel()
 	if url == "" {
-		server, err := localpg.Start(ctx, nil)
+		server, err := localpg.Start(ctx, &localpg.Options{Fetch: true})
 		if err != nil {
 			return err
 		}

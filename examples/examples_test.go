@@ -13,12 +13,13 @@ import (
 	"github.com/pgdbm/pgdbm/examples/airline"
 	"github.com/pgdbm/pgdbm/examples/booking"
 	"github.com/pgdbm/pgdbm/examples/geo"
+	"github.com/pgdbm/pgdbm/pgdbmtest"
 )
 
 func TestGeoAnswersTheSameAloneAndInAHost(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	host, err := pgdbm.Open(ctx, pgdbm.Config{URL: database(t)})
+	host, err := pgdbm.Open(ctx, pgdbm.Config{URL: pgdbmtest.URL(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func TestGeoAnswersTheSameAloneAndInAHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all [][]geo.Near
-	for name, src := range map[string]pgdbm.Source{"alone": pgdbm.URL(database(t)), "host": host, "handle": tenant} {
+	for name, src := range map[string]pgdbm.Source{"alone": pgdbm.URL(pgdbmtest.URL(t)), "host": host, "handle": tenant} {
 		g, err := geo.Open(ctx, src)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -59,7 +60,7 @@ func TestGeoAnswersTheSameAloneAndInAHost(t *testing.T) {
 func TestABookingAndItsSeatAreOneTransaction(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	pool, err := pgdbm.Open(ctx, pgdbm.Config{URL: database(t)})
+	pool, err := pgdbm.Open(ctx, pgdbm.Config{URL: pgdbmtest.URL(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/pgdbm/pgdbm/pgdbmtest"
 )
 
 // blocks returns the fenced blocks of a language in the README.
@@ -119,7 +121,7 @@ func TestREADMESnippetsCompileAndRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "run", ".", database(t), database(t), database(t))
+	cmd := exec.CommandContext(t.Context(), "go", "run", ".", pgdbmtest.URL(t), pgdbmtest.URL(t), pgdbmtest.URL(t))
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasSuffix(string(out), "ok\n") {

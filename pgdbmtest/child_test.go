@@ -105,7 +105,12 @@ type foreign struct {
 
 func foreignServer(t *testing.T, o *localpg.Options) *foreign {
 	t.Helper()
-	server, err := localpg.Start(t.Context(), o)
+	var opts localpg.Options
+	if o != nil {
+		opts = *o
+	}
+	opts.Fetch = true
+	server, err := localpg.Start(t.Context(), &opts)
 	var missing *localpg.NotFoundError
 	if errors.As(err, &missing) && os.Getenv("CI") == "" {
 		t.Skip(err)
@@ -119,7 +124,7 @@ func foreignServer(t *testing.T, o *localpg.Options) *foreign {
 		}
 	})
 	f := &foreign{url: server.URL("postgres")}
-	if o != nil && o.TCP {
+	if opts.TCP {
 		if f.url, err = server.TCPURL("postgres"); err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgdbm/pgdbm/internal/testdb"
 	"github.com/pgdbm/pgdbm/localpg"
 )
 
@@ -20,11 +21,7 @@ func TestAServerKilledAtAnyPointConvergesWhenRunAgain(t *testing.T) {
 	t.Parallel()
 	// What was committed is with the kernel then, and outlives the server's processes.
 	settings := map[string]string{"restart_after_crash": "on", "synchronous_commit": "on"}
-	server, err := localpg.Start(t.Context(), &localpg.Options{Settings: settings})
-	if err != nil {
-		t.Skipf("no server of its own: %v", err)
-	}
-	t.Cleanup(func() { server.Stop(context.Background()) })
+	server := testdb.Server(t, &localpg.Options{Settings: settings})
 	d := &database{t, server.URL("postgres")}
 	var list []string
 	for i := 1; i <= 20; i++ {
@@ -40,6 +37,7 @@ func TestAServerKilledAtAnyPointConvergesWhenRunAgain(t *testing.T) {
 			_, err := p.Up(t.Context(), tg)
 			done <- err
 		}()
+		var err error
 		select {
 		case err = <-done:
 		case <-time.After(rand.N(60 * time.Millisecond)):

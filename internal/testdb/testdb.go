@@ -8,6 +8,7 @@ package testdb
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"os"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgdbm/pgdbm/localpg"
 	"github.com/pgdbm/pgdbm/pgdbmtest"
 )
 
@@ -45,12 +47,38 @@ func URL(tb testing.TB) string {
 // its own.
 func Exec(tb testing.TB, url, sql string) {
 	tb.Helper()
-	conn, err := pgx.Connect(tb.Context(), url)
+	ctx := context.WithoutCancel(tb.Context()) // clean-ups call it too
+	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		tb.Fatalf("testdb: %v", err)
 	}
-	defer conn.Close(context.WithoutCancel(tb.Context()))
-	if _, err := conn.PgConn().Exec(tb.Context(), sql).ReadAll(); err != nil {
+	defer conn.Close(ctx)
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		tb.Fatalf("testdb: %v", err)
 	}
+}
+
+// Server starts a server for this test alone, where the one that tests share is
+// not enough.
+func Server(tb testing.TB, o *localpg.Options) *localpg.Server {
+	tb.Helper()
+	var opts localpg.Options
+	if o != nil {
+		opts = *o
+	}
+	opts.Fetch = true
+	server, err := localpg.Start(tb.Context(), &opts)
+	var missing *localpg.NotFoundError
+	if errors.As(err, &missing) && os.Getenv("CI") == "" {
+		tb.Skip(err)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := server.Stop(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	})
+	return server
 }

@@ -46,7 +46,7 @@ type state struct {
 // does not hold is in the report.
 func Run(ctx context.Context) (report *Report, err error) {
 	start := time.Now()
-	server, err := localpg.Start(ctx, nil)
+	server, err := localpg.Start(ctx, &localpg.Options{Fetch: true})
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
 	}
