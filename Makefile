@@ -8,18 +8,26 @@ RACE    ?= $(if $(shell command -v $$($(GO) env CC)),-race)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: demo test check bench fuzz release-check
+.PHONY: demo test test-matrix check bench fuzz release-check
 
 # Shows the three patterns on real data, on a server of its own.
 demo:
 	$(GO) run ./cmd/pgdbm demo
 
 # All tests, with the race detector, on a private PostgreSQL server or on the
-# one of PGDBM_TEST_URL. Without either the first line says what is missing.
+# one of PGDBM_TEST_URL. PostgreSQL is fetched where there is none; when that
+# cannot be, the first test says what is missing.
 test:
 	@test -n "$(RACE)" || echo "without the race detector: no C compiler"
-	@test -n "$$PGDBM_TEST_URL" || CI=true $(GO) test -count=1 -run '^TestServerBinariesAreFound$$' ./localpg
+	@test -n "$$PGDBM_TEST_URL" || CI=true $(GO) test -count=1 -run '^TestAServerCanBeStarted$$' ./localpg
 	@set -e; for m in $(MODULES); do echo "== test $$m"; (cd $$m && $(GO) test $(RACE) -timeout 12m ./...); done
+
+# The tests on every major version of PostgreSQL that pgdbm supports, which are
+# fetched. VERSIONS="14 18" limits it.
+VERSIONS ?= 14 15 16 17 18
+test-matrix:
+	@set -e; for v in $(VERSIONS); do bin=$$($(GO) run ./cmd/pgdbm server fetch $$v); \
+		echo "==== PostgreSQL $$v: $$bin"; PGDBM_POSTGRES_BIN=$$bin $(MAKE) --no-print-directory test; done
 
 check:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
