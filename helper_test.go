@@ -16,6 +16,7 @@ import (
 
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/internal/testdb"
+	"github.com/pgdbm/pgdbm/pgdbmtest"
 )
 
 // The tests say themselves where they connect and how: the libpq environment
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
+	pgdbmtest.Shutdown()
 	if leak := leaked(); code == 0 && leak != "" {
 		fmt.Fprintf(os.Stderr, "goroutines of pools that are still open:\n\n%s\n", leak)
 		code = 1

@@ -34,8 +34,8 @@ type cluster struct {
 
 // cachedCluster returns the cluster of these programs and arguments, which the
 // first caller of all processes makes.
-func (a account) cachedCluster(ctx context.Context, binDir string, args []string, logger *slog.Logger) (cluster, error) {
-	base, err := a.clusterDir()
+func (a account) cachedCluster(ctx context.Context, cache, binDir string, args []string, logger *slog.Logger) (cluster, error) {
+	base, err := a.clusterDir(cache)
 	if err != nil {
 		return cluster{}, err
 	}
@@ -83,27 +83,26 @@ func clusterKey(binDir string, args []string) (string, error) {
 }
 
 // clusterDir makes and returns the folder of all clusters, which only the
-// account can enter.
-func (a account) clusterDir() (string, error) {
+// account can enter, in the folder cache or, for the empty one, in the user's. A
+// user without one, or whose cannot be written, has one beside the servers.
+func (a account) clusterDir(cache string) (string, error) {
 	name := "clusters-" + strconv.Itoa(int(a.uid))
-	var first error
-	for _, root := range []func() (string, error){
-		cacheDir,
-		func() (string, error) { return filepath.Join(socketBase, "pgdbm-cache-"+strconv.Itoa(int(a.uid))), nil },
-	} {
-		dir, err := root()
-		if err == nil {
-			dir = filepath.Join(dir, name)
-			err = a.ownDir(dir)
-		}
-		if err == nil {
+	if cache != "" {
+		dir := filepath.Join(cache, name)
+		return dir, a.ownDir(dir)
+	}
+	users, err := cacheDir()
+	if err == nil {
+		dir := filepath.Join(users, name)
+		if err = a.ownDir(dir); err == nil {
 			return dir, nil
 		}
-		if first == nil {
-			first = err
-		}
 	}
-	return "", fmt.Errorf("cache of clusters: %w", first)
+	dir := filepath.Join(socketBase, "pgdbm-"+name)
+	if a.ownDir(dir) != nil {
+		return "", fmt.Errorf("cache of clusters: %w", err)
+	}
+	return dir, nil
 }
 
 // ownDir makes dir the account's own. Its parents must be reachable by the

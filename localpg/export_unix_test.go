@@ -34,7 +34,7 @@ func ClustersIn(t *testing.T, ctx context.Context, callers int) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := a.clusterDir()
+	base, err := a.clusterDir("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,11 +47,11 @@ func ClustersIn(t *testing.T, ctx context.Context, callers int) []string {
 	if err := os.Mkdir(leftover, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(filepath.Join(base, key)); os.Remove(filepath.Join(base, key+".lock")) })
+	t.Cleanup(func() { os.RemoveAll(filepath.Join(base, key)); os.Remove(filepath.Join(base, key+lockSuffix)) })
 	var wait sync.WaitGroup
 	for range callers {
 		wait.Go(func() {
-			c, err := a.cachedCluster(ctx, bin, args, slog.New(slog.DiscardHandler))
+			c, err := a.cachedCluster(ctx, "", bin, args, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Error(err)
 			} else if _, err := os.Stat(filepath.Join(c.data, "PG_VERSION")); err != nil || c.version == "" {

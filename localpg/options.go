@@ -33,6 +33,11 @@ type Options struct {
 	// and unix_socket_directories.
 	Settings map[string]string
 
+	// CacheDir is where clusters are kept, for Start to copy one. The server's
+	// user must be able to enter it. Empty: pgdbm in the user's cache folder, for
+	// root /var/cache/pgdbm.
+	CacheDir string
+
 	// Logger gets what no caller is handed: a server that ended by itself and
 	// leftovers that were removed. Nil discards it.
 	Logger *slog.Logger

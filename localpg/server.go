@@ -101,8 +101,9 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 // Keep makes a shared server stay when its last user is gone, also after the end
-// of this process: for a time, in whole seconds, or with 0 until [End]. It is an
-// error for a server that is not shared.
+// of this process: for a time, in whole seconds, or with 0 until [End]. Of
+// several times the last one counts. It is an error for a server that is not
+// shared.
 func (s *Server) Keep(ctx context.Context, d time.Duration) error {
 	if s.hold == nil {
 		return errors.New("localpg: keep server: it was started without Options.Shared")

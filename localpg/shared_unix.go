@@ -121,8 +121,8 @@ func sharedKey(c cluster, o Options) string {
 }
 
 // lockShared keeps others from starting the same server at the same time.
-func (a account) lockShared(ctx context.Context, key string) (unlock func(), err error) {
-	base, err := a.clusterDir()
+func (a account) lockShared(ctx context.Context, cache, key string) (unlock func(), err error) {
+	base, err := a.clusterDir(cache)
 	if err != nil {
 		return nil, err
 	}

@@ -29,14 +29,14 @@ func start(ctx context.Context, o Options, where place, binDir string) (*Server,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c, err := where.account.cachedCluster(ctx, binDir, initArgs(o), o.Logger)
+	c, err := where.account.cachedCluster(ctx, o.CacheDir, binDir, initArgs(o), o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	info := runInfo{BinDir: binDir, Version: c.version, Port: 5432, Durable: o.Durable}
 	if o.Shared {
 		info.Key = sharedKey(c, o)
-		unlock, err := where.account.lockShared(ctx, info.Key)
+		unlock, err := where.account.lockShared(ctx, o.CacheDir, info.Key)
 		if err != nil {
 			return nil, err
 		}

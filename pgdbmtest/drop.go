@@ -20,6 +20,7 @@ type drop struct {
 	name     string
 	own      bool // of this run, whose test is over: nobody's session is in it by right
 	template bool // which others may be building or using
+	swept    bool // left by a run that is dead
 }
 
 // dropper drops databases off the tests' path, one after the other. Its
@@ -33,6 +34,7 @@ type dropper struct {
 	running bool
 	making  int // clones that are being made: drops give way to them
 	waiting int // for the queue to be done with
+	swept   int // of the queue
 }
 
 func newDropper(admin *pgxpool.Pool) *dropper {
@@ -49,6 +51,9 @@ func (d *dropper) add(item drop) {
 		d.changed.Wait()
 	}
 	d.queue = append(d.queue, item)
+	if item.swept {
+		d.swept++
+	}
 	if !d.running {
 		d.running = true
 		go d.work()
@@ -56,13 +61,21 @@ func (d *dropper) add(item drop) {
 }
 
 // wait returns when all that was queued has been dropped.
-func (d *dropper) wait() {
+func (d *dropper) wait() { d.waitUntil(func() bool { return !d.running }) }
+
+// waitSwept returns when all that dead runs left has been dropped.
+func (d *dropper) waitSwept() { d.waitUntil(func() bool { return d.swept == 0 }) }
+
+func (d *dropper) waitUntil(done func() bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if done() {
+		return
+	}
 	d.waiting++
 	defer func() { d.waiting-- }()
 	d.changed.Broadcast()
-	for d.running {
+	for !done() {
 		d.changed.Wait()
 	}
 }
@@ -82,6 +95,10 @@ func (d *dropper) work() {
 		// What fails stays for the sweep of a later run.
 		_ = dropDatabase(d.admin, item)
 		d.mu.Lock()
+		if item.swept {
+			d.swept--
+			d.changed.Broadcast()
+		}
 	}
 	d.running = false
 	d.changed.Broadcast()

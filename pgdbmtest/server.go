@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,11 +64,40 @@ type server struct {
 	peak      int // the most there were
 }
 
-var shared = sync.OnceValues(func() (*server, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	return open(ctx)
-})
+// current is the server of this process once a test has asked for it.
+var current struct {
+	mu     sync.Mutex // guards the fields below; held while the server is opened
+	opened bool
+	server *server
+	err    error
+}
+
+// shared returns the process's server, which the first caller opens.
+func shared() (*server, error) {
+	current.mu.Lock()
+	defer current.mu.Unlock()
+	if !current.opened {
+		ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+		defer cancel()
+		current.server, current.err = open(ctx)
+		current.opened = true
+	}
+	return current.server, current.err
+}
+
+// Shutdown ends what this package keeps for tests to come: connections,
+// goroutines, databases that are ready, and this process's hold on the private
+// server. Nobody needs to call it, since all of it ends with the process, but a
+// TestMain that looks for leaked goroutines, which does so after m.Run. A test
+// that comes after it begins anew; none may be running.
+func Shutdown() {
+	current.mu.Lock()
+	defer current.mu.Unlock()
+	if current.server != nil {
+		current.server.close()
+	}
+	current.opened, current.server, current.err = false, nil, nil
+}
 
 // serverFor returns the process's server, or ends the test.
 func serverFor(tb testing.TB) *server {
@@ -254,16 +285,20 @@ func (s *server) enter() {
 func (s *server) leave() {
 	s.mu.Lock()
 	s.active--
-	flush := s.foreign && s.active == 0
-	var all []*template
-	for _, t := range s.templates {
-		all = append(all, t)
-	}
+	active := s.active
 	s.mu.Unlock()
-	if !flush {
+	if active > 0 {
 		return
 	}
-	for _, t := range all {
+	s.drops.waitSwept() // this may be the last chance
+	if s.foreign {
+		s.flush()
+	}
+}
+
+// flush drops the clones that nobody has.
+func (s *server) flush() {
+	for _, t := range s.all() {
 		for _, c := range t.surplus() {
 			if c.pool != nil {
 				c.pool.Close()
@@ -272,6 +307,32 @@ func (s *server) leave() {
 		}
 	}
 	s.drops.wait()
+}
+
+func (s *server) all() []*template {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.templates))
+}
+
+func (s *server) close() {
+	for _, t := range s.all() {
+		t.sharing.Lock()
+		if d := t.tx; d != nil {
+			d.pool.Close()
+			s.drops.add(drop{name: d.name, own: true})
+			t.tx = nil
+		}
+		t.sharing.Unlock()
+	}
+	s.flush()
+	s.admin.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+	defer cancel()
+	_ = s.life.Close(ctx) // its locks go with the server's session in any case
+	if s.local != nil {
+		_ = s.local.Stop(ctx) // lets go, which cannot fail
+	}
 }
 
 // spare is how many clones of a template are kept ready where a test asks for

@@ -94,7 +94,7 @@ func leftovers(ctx context.Context, admin *pgxpool.Pool) ([]drop, error) {
 			if d.Sealed {
 				templates = append(templates, d)
 			} else {
-				drops = append(drops, drop{name: d.Name, template: true})
+				drops = append(drops, drop{name: d.Name, template: true, swept: true})
 			}
 			continue
 		}
@@ -109,11 +109,11 @@ func leftovers(ctx context.Context, admin *pgxpool.Pool) ([]drop, error) {
 			kept++
 			continue
 		}
-		drops = append(drops, drop{name: d.Name})
+		drops = append(drops, drop{name: d.Name, swept: true})
 	}
 	slices.SortStableFunc(templates, func(a, b found) int { return strings.Compare(b.note().Used, a.note().Used) })
 	for _, d := range templates[min(len(templates), maxTemplates):] {
-		drops = append(drops, drop{name: d.Name, template: true})
+		drops = append(drops, drop{name: d.Name, template: true, swept: true})
 	}
 	return drops, nil
 }
