@@ -2,7 +2,6 @@ package localpg
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,9 +45,10 @@ func makeDir(dir string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrExist) {
-		return nil // another process was faster
-	} else if err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
+			return nil // another process was faster
+		}
 		return err
 	}
 	return os.Chmod(dir, 0o755)

@@ -92,3 +92,6 @@ func Redact(mirror, text string) (string, error) {
 	}
 	return m.redact(text), nil
 }
+
+// IntegrityOf has a release's checksums.
+func IntegrityOf(r Release) map[string]string { return r.integrity }
