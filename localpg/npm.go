@@ -57,7 +57,8 @@ func (n npm) pack(ctx context.Context, pkg, dir string) (tarball string, err err
 	}
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, n.program, "pack", pkg, "--prefix", ".", "--pack-destination", ".",
-		"--ignore-scripts", "--json", "--loglevel", "error", "--no-update-notifier")
+		"--ignore-scripts", "--json", "--loglevel", "error", "--no-update-notifier",
+		"--fetch-retry-mintimeout", "1000", "--fetch-retry-maxtimeout", "4000") // npm's own pauses add up to 70 seconds
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
 	cmd.Env = append(n.mirror.environ(os.Environ()), n.env...)
 	cmd.WaitDelay = 5 * time.Second // should a child hold its output
@@ -75,18 +76,31 @@ func (n npm) pack(ctx context.Context, pkg, dir string) (tarball string, err err
 	return found[0], nil
 }
 
-// npmWords is what npm says about its failure, in few lines.
+// npmWords is what npm says about its failure, in few words.
 func npmWords(stdout []byte, stderr string, err error) string {
 	var report struct {
 		Error struct{ Code, Summary string }
 	}
-	if json.Unmarshal(stdout, &report) == nil && report.Error.Summary != "" {
+	if json.Unmarshal(stdout, &report) == nil && report.Error.Summary != "" { // npm 9 and newer
 		return strings.TrimSpace(report.Error.Code + " " + report.Error.Summary)
 	}
-	lines := strings.Split(strings.TrimSpace(stderr), "\n")
-	text := strings.Join(lines[max(0, len(lines)-5):], "\n")
-	return strings.TrimSpace(err.Error() + "\n" + text)
+	var words, others []string
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSpace(line)
+		if said := npmLine.FindStringSubmatch(line); said != nil && len(words) < 2 {
+			words = append(words, said[1])
+		} else if said == nil && line != "" {
+			others = append(others, line)
+		}
+	}
+	if len(words) == 0 {
+		words = append([]string{err.Error()}, others[max(0, len(others)-3):]...)
+	}
+	return strings.Join(words, " ")
 }
+
+// npmLine matches a line that npm itself writes about an error.
+var npmLine = regexp.MustCompile(`^npm (?:ERR!|error) (?:code )?(\S.*)$`)
 
 // mirror is a registry of the caller's choice; the zero value is npm's own.
 type mirror struct {

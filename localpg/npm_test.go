@@ -1,6 +1,7 @@
 package localpg_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -45,6 +46,26 @@ func TestSecretsAreTakenOutOfNPMsWords(t *testing.T) {
 	} {
 		if got, err := localpg.Redact(tt.mirror, tt.text); err != nil || got != tt.want {
 			t.Errorf("%s: %q, %v; want %q", tt.mirror, got, err, tt.want)
+		}
+	}
+}
+
+func TestNPMsFailureIsToldInItsWords(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, stdout, stderr, want string }{
+		{
+			"JSON", `{"error": {"code": "E404", "summary": "No match found for version 1", "detail": "long"}}`,
+			"npm warn something\nnpm error code E404\n", "E404 No match found for version 1",
+		},
+		{
+			"lines", "", "npm WARN old\nnpm ERR! code E401\nnpm ERR! Unable to authenticate\n{\n\"error\": {}\n}\nnpm ERR! A complete log\nnpm ERR!     /x.log\n",
+			"E401 Unable to authenticate",
+		},
+		{"another program", "", "one\ntwo\nsh: node: not found\n", "exit status 1 one two sh: node: not found"},
+		{"silence", "", "", "exit status 1"},
+	} {
+		if got := localpg.NPMWords([]byte(tt.stdout), tt.stderr, errors.New("exit status 1")); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
