@@ -32,8 +32,10 @@ func FetchFrom(ctx context.Context, f Fetcher, table []Release, platform string,
 	return fetch{Fetcher: f, table: table, platform: platform, env: env}.run(ctx, version)
 }
 
-// FetchDefault is what Start calls with Options.Fetch.
-var FetchDefault = fetchDefault
+// FetchMissing is what Start does with Options.Fetch, which calls fetchDefault.
+var FetchMissing = Fetcher.fetchMissing
+
+var _ = fetchDefault
 
 // Pick is the choice of a release.
 func Pick(table []Release, platform, version string) (string, error) {

@@ -90,7 +90,11 @@ func (f Fetcher) LogValue() slog.Value { return slog.StringValue(f.String()) }
 // fetchDefault gets the newest release for a Start whose Find failed. Its error
 // has both that failure, a *NotFoundError, and why the fetch failed.
 func fetchDefault(ctx context.Context, logger *slog.Logger) (binDir string, err error) {
-	binDir, err = Fetcher{Logger: logger}.Fetch(ctx, "")
+	return Fetcher{Logger: logger}.fetchMissing(ctx)
+}
+
+func (f Fetcher) fetchMissing(ctx context.Context) (binDir string, err error) {
+	binDir, err = f.Fetch(ctx, "")
 	if err == nil {
 		return binDir, nil
 	}
