@@ -77,7 +77,8 @@ func testdb(ctx context.Context, url string) ([]result, error) {
 			results = append(results, compare("cleanup", "ms", millis(median(ours.end)), millis(median(peers.end))))
 		}
 	}
-	return results, nil
+	servers, err := servers(ctx)
+	return append(results, servers...), err
 }
 
 const probe = `SELECT count(*) FROM {{tables.t1}}`

@@ -234,10 +234,10 @@ func TestTemporaryDirectoryThatTheServersUserCannotUseIsPassedOver(t *testing.T)
 func TestDirectoryThatSomebodyElsePreparedIsRefused(t *testing.T) {
 	s := start(t, nil)
 	user := filepath.Base(filepath.Dir(dirs(t, s)[0])) // pgdbm-UID
-	for name, prepare := range map[string]func(string) error{
-		"link": func(path string) error { return os.Symlink(filepath.Dir(dirs(t, s)[0]), path) },
-		"file": func(path string) error { return os.WriteFile(path, nil, 0o666) },
-		"directory of another user": func(path string) error {
+	for name, prepare := range map[string]func(*testing.T, string) error{
+		"link": func(_ *testing.T, path string) error { return os.Symlink(filepath.Dir(dirs(t, s)[0]), path) },
+		"file": func(_ *testing.T, path string) error { return os.WriteFile(path, nil, 0o666) },
+		"directory of another user": func(t *testing.T, path string) error {
 			if os.Geteuid() != 0 {
 				t.Skip("not root")
 			}
@@ -246,7 +246,7 @@ func TestDirectoryThatSomebodyElsePreparedIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := publicDir(t)
-			if err := prepare(filepath.Join(dir, user)); err != nil {
+			if err := prepare(t, filepath.Join(dir, user)); err != nil {
 				t.Fatal(err)
 			}
 			got, err := localpg.Start(t.Context(), &localpg.Options{Durable: true})
