@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ const childEnv = "PGDBM_CHILD"
 func TestChild(t *testing.T) {
 	body := map[string]func(*testing.T){
 		"parallel": childParallel, "greedy": childGreedy, "hang": childHang, "building": childBuilding, "build": childBuild,
-		"fail": childFail, "pass": func(t *testing.T) { pgdbmtest.New(t, diary) },
+		"broken": childBroken, "fail": childFail, "shutdown": childShutdown, "pass": func(t *testing.T) { pgdbmtest.New(t, diary) },
 	}[os.Getenv(childEnv)]
 	if body == nil {
 		t.Skip("run by other tests")
@@ -356,4 +357,40 @@ func TestAServerThatIsNotThereFailsTheTest(t *testing.T) {
 	if err == nil || strings.Contains(log, "secret") || time.Since(began) > 20*time.Second {
 		t.Errorf("%v after %v\n%s", err, time.Since(began), log)
 	}
+}
+
+// childShutdown ends all, as a TestMain does that looks for leaks, and goes on.
+func childShutdown(t *testing.T) {
+	for range 2 {
+		t.Run("", func(t *testing.T) {
+			pgdbmtest.New(t, diary)
+			pgdbmtest.Tx(t, diary)
+		})
+		pgdbmtest.Shutdown()
+		if stacks := poolStacks(); stacks != "" {
+			t.Errorf("left:\n%s", stacks)
+		}
+	}
+}
+
+func TestShutdownLeavesNoGoroutinesAndDatabases(t *testing.T) {
+	t.Parallel()
+	f := foreignServer(t, nil)
+	f.must(t, "shutdown")
+	if got := f.databases(t, clone); len(got) > 0 {
+		t.Errorf("left: %v", got)
+	}
+}
+
+// poolStacks returns the goroutines of pools that do not end within a moment.
+func poolStacks() (stacks string) {
+	for range 500 {
+		buf := make([]byte, 1<<20)
+		stacks = string(buf[:runtime.Stack(buf, true)])
+		if !strings.Contains(stacks, "pgxpool.") && !strings.Contains(stacks, "pgdbmtest.(*dropper)") {
+			return ""
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return stacks
 }

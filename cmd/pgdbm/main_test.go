@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/pgdbm/pgdbm/localpg"
@@ -26,21 +30,88 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			// The race detector's own exit code would hide the command's.
 			env.Setenv("GORACE", "exitcode=66")
-			env.Setenv("CI", os.Getenv("CI"))
+			for _, name := range []string{"CI", "PGDBM_POSTGRES_BIN"} {
+				env.Setenv(name, os.Getenv(name))
+			}
+			if strings.HasPrefix(filepath.Base(env.WorkDir), "script-testdatabases") {
+				return setServer(env)
+			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"checkjson": checkJSON},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"checkjson": checkJSON, "checkserver": checkServer, "stopserver": stopServer, "leavedatabases": leaveDatabases,
+		},
 		Condition: func(name string) (bool, error) {
-			if name != "postgres" {
-				return false, fmt.Errorf("unknown condition %q", name)
+			switch name {
+			case "postgres":
+				_, err := server()
+				if err != nil && os.Getenv("CI") != "" {
+					return false, err
+				}
+				return err == nil, nil
+			case "psql":
+				_, err := exec.LookPath("psql")
+				return err == nil, nil
 			}
-			_, err := localpg.Find(nil)
-			if err != nil && os.Getenv("CI") != "" {
-				return false, err
-			}
-			return err == nil, nil
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 	})
+}
+
+// server is one for the tests of this package, which end it with the process.
+var server = sync.OnceValues(func() (*localpg.Server, error) {
+	return localpg.Start(context.Background(), &localpg.Options{Fetch: true})
+})
+
+// setServer gives a script its URL, if there is one.
+func setServer(env *testscript.Env) error {
+	if s, err := server(); err == nil {
+		env.Setenv("SERVER", s.URL(""))
+	}
+	return nil
+}
+
+// checkServer reads what "server start --json" printed.
+func checkServer(ts *testscript.TestScript, neg bool, args []string) {
+	var report struct {
+		URL, Postgres string
+		Version       int
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &report))
+	if neg || report.URL == "" || report.Postgres == "" || report.Version != 1 {
+		ts.Fatalf("report %+v", report)
+	}
+}
+
+// stopServer ends the durable server on TCP that the script made, and no other.
+func stopServer(ts *testscript.TestScript, neg bool, args []string) {
+	all, err := localpg.List()
+	ts.Check(err)
+	for _, s := range all {
+		if s.Durable && s.TCP && s.Kept {
+			ts.Check(ts.Exec("pgdbm", "server", "stop", "--now", s.ID))
+			return
+		}
+	}
+	ts.Fatalf("no such server in %+v", all)
+}
+
+// leaveDatabases makes what tests of a dead process leave behind.
+func leaveDatabases(ts *testscript.TestScript, neg bool, args []string) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("SERVER"))
+	ts.Check(err)
+	defer conn.Close(ctx)
+	for _, sql := range []string{
+		"CREATE DATABASE pgdbmt_0123456789ab",
+		"ALTER DATABASE pgdbmt_0123456789ab ALLOW_CONNECTIONS false IS_TEMPLATE true",
+		"CREATE DATABASE pgdbmt_0123456789ab_00000001_1",
+		`COMMENT ON DATABASE pgdbmt_0123456789ab_00000001_1 IS '{"test":"TestInvoice","kept":"2026-01-02T03:04:05Z"}'`,
+		"CREATE DATABASE pgdbmt_0123456789ab_00000001_2",
+	} {
+		_, err := conn.Exec(ctx, sql)
+		ts.Check(err)
+	}
 }
 
 // checkJSON reads a demo's report and checks its documented shape.
@@ -82,7 +153,7 @@ func checkJSON(ts *testscript.TestScript, neg bool, args []string) {
 
 func TestAnInterruptedDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
-	if _, err := localpg.Find(nil); err != nil {
+	if _, err := server(); err != nil {
 		t.Skip(err)
 	}
 	tmp := t.TempDir()
