@@ -132,7 +132,7 @@ func (s sourced) attachOne(ctx context.Context, m *loaded, attached map[string]s
 }
 
 func (m *loaded) target(db *DB) engine.Target {
-	return engine.Target{Module: m.Name, Schema: db.h.schema, Files: m.files, Names: db.h.ns.names}
+	return engine.Target{Module: m.Name, Schema: db.h.schema, Files: m.files, Names: db.h.ns.names, Requires: m.Requires}
 }
 
 // bind makes the handle of a module: its schema, and the schemas of others that
@@ -284,8 +284,9 @@ func (c *core) runner(schema string) *engine.Runner {
 			c.mu.Unlock()
 			return l.conn.Conn(), l.end, nil
 		},
-		Logger: c.log(),
-		Tool:   tool,
+		Logger:   c.log(),
+		Tool:     tool,
+		MaxConns: int(c.maxConns),
 	}
 }
 

@@ -29,4 +29,23 @@
 // Files are named 001_name.sql, V1__name.sql or 20060102150405_name.sql and run
 // in numeric order. They are sent to the server whole. A file that begins or
 // ends a transaction of its own is refused when it is loaded.
+//
+// # Outside a transaction
+//
+// A file with the line
+//
+//	-- pgdbm:no-transaction
+//
+// at its head runs statement by statement, for CREATE INDEX CONCURRENTLY and
+// whatever else takes no transaction around it. Each statement that ran is
+// recorded, those that may run in a transaction together with their record, so
+// that running again goes on at the statement that failed; those behind it may
+// be changed meanwhile. An invalid index that an interrupted run has left is
+// dropped first, and the new one must be valid. Other statements that take no
+// transaction, a procedure that commits for instance, may run a second time
+// after a crash.
+//
+// Such a file takes two connections: the other one holds the lock, in a
+// transaction that no concurrent index waits for. It takes a direct connection,
+// too: behind a pooler it is refused unless [UpOptions] allows it.
 package migrate

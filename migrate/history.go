@@ -24,6 +24,10 @@ type Entry struct {
 	Attempts    int           // how often it ran, failures included
 	SQLState    string        // of a failed version
 	Error       string        // of a failed version: why
+
+	// StatementsDone of Statements are in effect: fewer than all only of a
+	// file outside a transaction that has not ended.
+	StatementsDone, Statements int
 }
 
 // HistoryOptions narrows what [History] returns; nil is the same as its zero
@@ -66,5 +70,6 @@ func entry(e engine.Entry) Entry {
 		Module: e.Module, Schema: e.Schema, Version: e.Version, File: e.File, State: State(e.State),
 		At: e.AppliedAt, Duration: e.Duration, Actor: e.Actor, Application: e.Application, Tool: e.Tool,
 		Attempts: e.Attempts, SQLState: e.SQLState, Error: e.Message,
+		StatementsDone: e.StatementsDone, Statements: e.StatementsTotal,
 	}
 }

@@ -27,6 +27,20 @@ var (
 	ErrLocked = engine.ErrLocked
 	// ErrReadOnly: there is something to apply and the server is a standby.
 	ErrReadOnly = engine.ErrReadOnly
+	// ErrInterrupted: a file outside a transaction has not ended, and what
+	// the program has now cannot continue it.
+	ErrInterrupted = engine.ErrInterrupted
+	// ErrLockLost: the connection that held the schema's lock was lost while a
+	// file ran outside a transaction. Running again continues it.
+	ErrLockLost = engine.ErrLockLost
+	// ErrInvalidIndex: CREATE INDEX CONCURRENTLY left an index that is not valid.
+	ErrInvalidIndex = engine.ErrInvalidIndex
+	// ErrPooled: a file is to run outside a transaction, and the connection
+	// goes through a pooler. See [UpOptions].
+	ErrPooled = engine.ErrPooled
+	// ErrOneConnection: a file is to run outside a transaction, which takes two
+	// connections, and the pool has one.
+	ErrOneConnection = engine.ErrOneConnection
 	// ErrCommitUnknown: the connection was lost while a migration committed.
 	// Running again finds out and goes on.
 	ErrCommitUnknown = engine.ErrCommitUnknown
@@ -38,6 +52,7 @@ type State string
 const (
 	Pending   State = "pending"   // to be applied
 	Failed    State = "failed"    // tried and rolled back; pending like any other
+	Running   State = "running"   // begun outside a transaction and not ended; pending unless refused
 	Applied   State = "applied"   // recorded
 	Baselined State = "baselined" // recorded as in effect before pgdbm came
 	Cosmetic  State = "cosmetic"  // applied; space or comments of the file changed since
@@ -62,8 +77,21 @@ type Warning struct {
 	Text    string
 }
 
-// UpOptions is for options to come; nil is the same as its zero value.
-type UpOptions struct{}
+// UpOptions changes how [Up] runs; nil is the same as its zero value.
+type UpOptions struct {
+	// ThroughPooler lets files outside a transaction run on connections that
+	// go through a pooler, which are refused otherwise. Statements that run
+	// without any transaction then get no settings of the session: they must
+	// not rely on search_path, and the role's lock_timeout must be off.
+	ThroughPooler bool
+}
+
+func (o *UpOptions) apply(r *engine.Runner) {
+	if o == nil {
+		return
+	}
+	r.ThroughPooler = o.ThroughPooler
+}
 
 // UpResult is what [Up] did.
 type UpResult struct {
@@ -76,11 +104,12 @@ type UpResult struct {
 // Up applies the pending migrations of m in the schema of db. With nothing
 // pending it makes one round trip and writes nothing. After an error the
 // result says what was applied before it, and Up may be called again.
-func Up(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, _ *UpOptions) (*UpResult, error) {
+func Up(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *UpOptions) (*UpResult, error) {
 	r, t, err := bridge.Prepare(ctx, db, m)
 	if err != nil {
 		return &UpResult{Module: m.Name}, bridge.PublicError(err)
 	}
+	o.apply(r)
 	res, err := r.Up(ctx, t)
 	up := &UpResult{Module: t.Module, Schema: t.Schema, Warnings: warnings(res.Warnings)}
 	for _, f := range res.Applied {
@@ -134,7 +163,7 @@ type StatusResult struct {
 // Pending reports whether [Up] has something to apply.
 func (s *StatusResult) Pending() bool {
 	for _, v := range s.Versions {
-		if v.State == Pending || v.State == Failed {
+		if v.State == Pending || v.State == Failed || v.State == Running {
 			return true
 		}
 	}

@@ -19,7 +19,10 @@ type migration struct {
 
 	// session ran the file before, and the next one may run on it; else it is nil. It is dirty, so that it ends closed.
 	session *session
-	facts   *facts // as read under the lock
+	facts   *facts // as read under the lock, as is plan
+	plan    *Plan
+
+	workWait *wait // for statements that a killed process has left running
 }
 
 // run applies files until none is pending.
@@ -34,6 +37,9 @@ func (m *migration) run(ctx context.Context) error {
 		err = m.apply(ctx, pending[0])
 		if errors.Is(err, errSchemaRace) && races < 3 {
 			races++
+			continue
+		}
+		if errors.Is(err, errAgain) {
 			continue
 		}
 		if err != nil || len(pending) == 1 {
@@ -61,31 +67,39 @@ func (m *migration) abandon(ctx context.Context) {
 // lock opens a transaction that holds the schema's lock and returns what is pending now that nobody else can change
 // it. Until the lock is obtained, no session is held.
 func (m *migration) lock(ctx context.Context) ([]*File, error) {
-	reads := append([]string{factsQuery(m.target.Schema)}, m.target.reads()...)
+	// Behind a savepoint, so that what is read stays locked no longer: a REINDEX CONCURRENTLY would wait for it.
+	script := []string{"savepoint reads", factsQuery(m.target.Schema)}
+	script = append(script, m.target.reads()...)
+	reads := len(script)
+	script = append(script, "rollback to reads", "release reads", searchPath(m.target.Schema))
 	held := m.session
 	m.session = nil
-	s, results, err := m.runner.locked(ctx, held, schemaLock(m.target.Schema), m.serverVersion,
-		append(reads, searchPath(m.target.Schema))...)
+	s, results, err := m.runner.locked(ctx, held, schemaLock(m.target.Schema), m.serverVersion, script...)
 	if err != nil {
 		return nil, err
 	}
 	m.session = s
-	if m.facts, err = decodeFacts(results[0]); err != nil {
+	if m.facts, err = decodeFacts(results[1]); err != nil {
 		return nil, err
 	}
-	plan, err := m.target.plan(results[1 : len(results)-1])
-	if err != nil {
+	if m.plan, err = m.target.plan(results[2:reads]); err != nil {
 		return nil, err
 	}
-	return plan.Pending, plan.Err()
+	return m.plan.Pending, m.plan.Err()
 }
 
 // errSchemaRace: somebody who takes no lock of ours created the schema at the same moment.
 var errSchemaRace = errors.New("schema was created by another session")
 
+// errAgain: the file has not begun; the lock is to be taken anew.
+var errAgain = errors.New("to be tried again")
+
 // apply runs the file and commits, or rolls back and records the failure.
 func (m *migration) apply(ctx context.Context, f *File) error {
-	if err := m.enterSchema(ctx); err != nil {
+	if f.NoTransaction {
+		return m.applyOutside(ctx, f)
+	}
+	if err := m.enterSchema(ctx, m.session); err != nil {
 		m.abandon(ctx)
 		return err
 	}
@@ -104,17 +118,24 @@ func (m *migration) apply(ctx context.Context, f *File) error {
 	if !f.traceless {
 		m.end()
 	}
+	m.noteApplied(ctx, f, took)
+	return nil
+}
+
+// noteApplied tells the caller and the log.
+func (m *migration) noteApplied(ctx context.Context, f *File, took time.Duration) {
 	m.result.Applied = append(m.result.Applied, AppliedFile{f.Version, f.Name, took})
 	m.runner.Logger.LogAttrs(ctx, slog.LevelInfo, "migration applied", slog.String("module", m.target.Module),
 		slog.String("schema", m.target.Schema), slog.String("version", f.Version), slog.String("file", f.Name),
 		slog.Duration("duration", took))
-	return nil
 }
 
 // searchPath makes the target schema the first of the path, so that unqualified names of files that were written for
 // other tools land in it. The schema need not exist yet.
-func searchPath(schema string) string {
-	statement := "set local search_path to " + sqltemplate.Quote(schema)
+func searchPath(schema string) string { return "set local " + pathOf(schema) }
+
+func pathOf(schema string) string {
+	statement := "search_path to " + sqltemplate.Quote(schema)
 	if schema != "public" {
 		statement += ", public"
 	}
@@ -123,11 +144,11 @@ func searchPath(schema string) string {
 
 // enterSchema creates the target schema when it is missing. CREATE SCHEMA IF NOT EXISTS would take the privilege to
 // create schemas even for one that exists.
-func (m *migration) enterSchema(ctx context.Context) error {
+func (m *migration) enterSchema(ctx context.Context, s *session) error {
 	if m.facts.Schema != nil {
 		return nil
 	}
-	_, err := m.session.exec(ctx, "create schema "+sqltemplate.Quote(m.target.Schema))
+	_, err := s.exec(ctx, "create schema "+sqltemplate.Quote(m.target.Schema))
 	switch {
 	case err == nil:
 		return nil
@@ -183,14 +204,7 @@ func (m *migration) send(ctx context.Context, f *File) error {
 
 // commit records the file and ends its transaction. The role is put back first: the file may have set another.
 func (m *migration) commit(ctx context.Context, f *File, took time.Duration) error {
-	role := "none"
-	if m.facts.RoleSetting != "none" {
-		role = sqltemplate.Quote(m.facts.RoleSetting)
-	}
-	statements := []string{"set local role " + role, m.runner.recordApplied(m.target, f, took)}
-	if f.authorization {
-		statements = append([]string{"set local session authorization " + literal(m.facts.SessionUser)}, statements...)
-	}
+	statements := append(m.ownRole(f), m.runner.recordApplied(m.target, f, took))
 	var after []string
 	if !f.traceless {
 		after = scrub
@@ -203,6 +217,19 @@ func (m *migration) commit(ctx context.Context, f *File, took time.Duration) err
 		err = m.refused(err)
 	}
 	return m.located(f, err)
+}
+
+// ownRole puts back the role that the file may have changed, for the rest of the transaction.
+func (m *migration) ownRole(f *File) []string {
+	role := "none"
+	if m.facts.RoleSetting != "none" {
+		role = sqltemplate.Quote(m.facts.RoleSetting)
+	}
+	statements := []string{"set local role " + role}
+	if f.authorization {
+		statements = append([]string{"set local session authorization " + literal(m.facts.SessionUser)}, statements...)
+	}
+	return statements
 }
 
 func (m *migration) located(f *File, err error) *Error {

@@ -1,14 +1,19 @@
 package engine
 
 import (
+	"errors"
+	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
-// check refuses what cannot run inside the transaction of a migration, and what is not meant for this engine. It also
-// counts the statements.
+// check refuses what cannot run where the file is to run, and what is not meant for this engine. It also counts the
+// statements.
 func (f *File) check() error {
 	if err := f.checkDirectives(); err != nil {
 		return err
@@ -55,17 +60,53 @@ func (f *File) checkDirectives() error {
 	}
 	for _, d := range directives {
 		switch {
-		case d.Name == "no-templates" && d.Head:
-		case d.Name == "no-templates":
-			return at(d.Offset, "directive pgdbm:no-templates after the first statement, where it has no effect")
-		case d.Name == "no-transaction":
-			return at(d.Offset, "files outside a transaction (no-transaction) are not supported by this version")
-		default:
+		case !slices.Contains(directiveNames, d.Name):
 			return at(d.Offset, "unknown directive %q", "pgdbm:"+d.Name)
+		case !d.Head:
+			return at(d.Offset, "directive pgdbm:%s after the first statement, where it has no effect", d.Name)
+		}
+		var err error
+		switch d.Name {
+		case "no-transaction":
+			f.NoTransaction = true
+		case "lock-timeout":
+			f.lockTimeout, err = parseTimeout(d.Args)
+		case "statement-timeout":
+			f.statementTimeout, err = parseTimeout(d.Args)
+		}
+		if err != nil {
+			return at(d.Offset, "directive pgdbm:%s: %w", d.Name, err)
 		}
 	}
 	return nil
 }
+
+// directiveNames are what a file's head may say.
+var directiveNames = []string{"no-templates", "no-transaction", "lock-timeout", "statement-timeout"}
+
+var timeoutForm = regexp.MustCompile(`^([0-9]{1,9}) ?(ms|s|min|h)$`)
+
+// parseTimeout reads a time as PostgreSQL writes it. The unit is required: the server's own default, milliseconds, is
+// seldom what is meant.
+func parseTimeout(text string) (*time.Duration, error) {
+	units := map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "min": time.Minute, "h": time.Hour}
+	match := timeoutForm.FindStringSubmatch(text)
+	if match == nil {
+		return nil, fmt.Errorf("%q is no time such as 500ms, 2s, 5min or 1h", text)
+	}
+	n, err := strconv.Atoi(match[1])
+	if err != nil {
+		return nil, err
+	}
+	d := time.Duration(n) * units[match[2]]
+	if d > maxTimeout {
+		return nil, fmt.Errorf("%s is more than %s", text, maxTimeout)
+	}
+	return &d, nil
+}
+
+// maxTimeout is what the server's settings hold: milliseconds in 31 bits.
+const maxTimeout = (1<<31 - 1) * time.Millisecond
 
 // foreignMarks begin the comments by which other tools divide a file into a part for up and a part for down.
 var foreignMarks = []struct{ mark, tool string }{
@@ -101,8 +142,9 @@ func (f *File) checkMeta(p sqltemplate.Piece) error {
 }
 
 // words returns the first n tokens of a statement without semicolons: unquoted names in lower case, else as written.
-func (f *File) words(p sqltemplate.Piece, n int) []string {
-	text := f.Source[p.Code:p.End]
+func (f *File) words(p sqltemplate.Piece, n int) []string { return wordsOf(f.Source[p.Code:p.End], n) }
+
+func wordsOf(text string, n int) []string {
 	lexer := sqltemplate.NewLexer(text)
 	var words []string
 	for tok, ok := lexer.Next(); ok && len(words) < n; tok, ok = lexer.Next() {
@@ -139,10 +181,15 @@ func (f *File) checkStatement(p sqltemplate.Piece) error {
 	}
 	f.traceless = f.traceless && !leavesTrace(head)
 	if command := transactionControl(head); command != "" {
-		return at(p.Code, "%s in a migration, which runs in a transaction of its own", command)
+		return at(p.Code, "%s in a migration, %s", command, f.whyNoControl())
 	}
-	if command := needsNoTransaction(head); command != "" {
-		return at(p.Code, "%s cannot run in a transaction, and files outside one are not supported by this version", command)
+	if command := needsNoTransaction(head); command != "" && !f.NoTransaction {
+		return at(p.Code, "%s cannot run in a transaction, and the file has no directive pgdbm:no-transaction", command)
+	}
+	if f.NoTransaction {
+		if err := checkOutside(head); err != nil {
+			return at(p.Code, "%w", err)
+		}
 	}
 	if begins(head, "create", "extension") && !slices.Contains(head, "schema") {
 		return at(p.Code, "CREATE EXTENSION without SCHEMA")
@@ -150,8 +197,30 @@ func (f *File) checkStatement(p sqltemplate.Piece) error {
 	return nil
 }
 
+// checkOutside refuses what would silently do nothing outside a transaction, and what could not be found again after a
+// crash.
+func checkOutside(head []string) error {
+	switch {
+	case begins(head, "set", "local"):
+		return errors.New("SET LOCAL outside a transaction, where it has no effect")
+	case head[0] == "create" && concurrentIndex(head):
+		i := slices.Index(head, "concurrently")
+		if begins(head[i+1:], "on") || begins(head[i+1:], "if", "not", "exists", "on") {
+			return errors.New("CREATE INDEX CONCURRENTLY without a name for the index")
+		}
+	}
+	return nil
+}
+
 func begins(words []string, prefix ...string) bool {
 	return len(words) >= len(prefix) && slices.Equal(words[:len(prefix)], prefix)
+}
+
+func (f *File) whyNoControl() string {
+	if f.NoTransaction {
+		return "whose statements run on their own"
+	}
+	return "which runs in a transaction of its own"
 }
 
 // transactionControl names the command when the statement begins or ends a transaction. Savepoints do not.

@@ -20,7 +20,7 @@ var (
 	ErrMissing = errors.New("has no file")
 	// ErrConflict: another schema of the database has this version of the module with other statements.
 	ErrConflict = errors.New("recorded with other content in another schema")
-	// ErrInterrupted: a version is recorded as begun and not ended, which takes a newer program to continue.
+	// ErrInterrupted: a version is recorded as begun and not ended, and this file cannot continue it.
 	ErrInterrupted = errors.New("begun and not ended")
 	// ErrSchemaGone: versions are recorded for a schema that does not exist.
 	ErrSchemaGone = errors.New("schema is recorded as migrated and does not exist")
@@ -32,6 +32,14 @@ var (
 	ErrCommitUnknown = errors.New("connection lost during commit, outcome unknown")
 	// ErrTransactionEnded: a file ended the transaction that it ran in.
 	ErrTransactionEnded = errors.New("file ended its transaction")
+	// ErrLockLost: the connection that held the schema's lock was lost while a file ran outside a transaction.
+	ErrLockLost = errors.New("migration lock lost")
+	// ErrInvalidIndex: CREATE INDEX CONCURRENTLY ended, and the index is not valid.
+	ErrInvalidIndex = errors.New("index is not valid")
+	// ErrPooled: a file runs outside a transaction, and the connection goes through a pooler.
+	ErrPooled = errors.New("connection goes through a pooler, which keeps no session for a file outside a transaction")
+	// ErrOneConnection: a file runs outside a transaction, which takes two connections, and the pool has one.
+	ErrOneConnection = errors.New("pool of one connection, and a file outside a transaction takes two")
 	// ErrInTransaction: something is to be written and the connection is in somebody else's transaction.
 	ErrInTransaction = errors.New("handle lives in one transaction, in which nothing can be migrated")
 )

@@ -4,7 +4,7 @@ import "time"
 
 // Poll makes the runner wait for locks by these times.
 func Poll(r *Runner, first, max, reportAfter time.Duration) {
-	r.polling = polling{first, max, reportAfter}
+	r.polling = polling{first: first, max: max, reportAfter: reportAfter}
 }
 
 // OnWait has fn called before each sleep for a lock.
@@ -42,3 +42,12 @@ var Literal = literal
 
 // ExtensionKey is the key of the lock for extensions.
 func ExtensionKey() int64 { return extensionLock.key }
+
+// WorkKey is the key of the lock for a schema's statements outside a transaction.
+func WorkKey(schema string) int64 { return workLock(schema).key }
+
+// Ping has the connection that holds a lock looked after at this interval.
+func Ping(r *Runner, every time.Duration) {
+	r.polling = defaultPolling
+	r.polling.ping = every
+}

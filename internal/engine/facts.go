@@ -21,11 +21,16 @@ type facts struct {
 	SessionUser  string       `json:"session_user"`
 	RoleSetting  string       `json:"role_setting"` // "none", or what SET ROLE was given
 	Version      int          `json:"version"`      // server_version_num
+	PID          uint32       `json:"pid"`          // of the server's process
+	Citus        bool         `json:"citus"`        // the extension is there
 	Recovery     bool         `json:"recovery"`
 	MayCreate    bool         `json:"may_create"` // schemas in this database
 	Schema       *schemaFacts `json:"schema"`     // nil when it does not exist, as below
 	LedgerSchema *schemaFacts `json:"ledger_schema"`
 	Ledger       *ledgerFacts `json:"ledger"`
+
+	// pooled: what the connection calls its server process is not the process that answers, so a pooler is between.
+	pooled bool
 }
 
 type schemaFacts struct {
@@ -37,6 +42,7 @@ type ledgerFacts struct {
 	Select  bool     `json:"select"`
 	Insert  bool     `json:"insert"`
 	Update  bool     `json:"update"`
+	Delete  bool     `json:"delete"`
 	Owner   bool     `json:"owner"`
 	Comment string   `json:"comment"`
 	Columns []string `json:"columns"`
@@ -52,6 +58,8 @@ func factsQuery(schema string) string {
 	return `select pg_catalog.json_build_object(
 'role', current_user, 'session_user', session_user, 'role_setting', pg_catalog.current_setting('role'),
 'version', pg_catalog.current_setting('server_version_num')::int, 'recovery', pg_catalog.pg_is_in_recovery(),
+'pid', pg_catalog.pg_backend_pid(),
+'citus', exists (select from pg_catalog.pg_extension where extname = 'citus'),
 'may_create', pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create'),
 'schema', ` + schemaObject(schema) + `,
 'ledger_schema', ` + schemaObject(LedgerSchema) + `,
@@ -59,6 +67,7 @@ func factsQuery(schema string) string {
     'select', pg_catalog.has_table_privilege(c.oid, 'select'),
     'insert', pg_catalog.has_table_privilege(c.oid, 'insert'),
     'update', pg_catalog.has_table_privilege(c.oid, 'update'),
+    'delete', pg_catalog.has_table_privilege(c.oid, 'delete'),
     'owner', pg_catalog.pg_has_role(c.relowner, 'usage'),
     'comment', pg_catalog.obj_description(c.oid, 'pg_class'),
     'columns', (select pg_catalog.json_agg(attname) from pg_catalog.pg_attribute
@@ -111,6 +120,7 @@ func (r *Runner) read(ctx context.Context, schema string, reads ...string) (*fac
 	if decodeErr != nil {
 		return nil, nil, decodeErr
 	}
+	f.pooled = f.PID != s.pg.PID()
 	switch sqlState(err) {
 	case "":
 		if err != nil {

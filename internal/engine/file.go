@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -25,10 +26,15 @@ type File struct {
 	SemanticHash string // as RawHash, of its tokens without space and comments; templates not expanded
 	Statements   int    // how many the server is to run
 
+	NoTransaction bool // each statement runs on its own, as the file's head says
+
 	number   int64
 	template *sqltemplate.Template
 	pieces   []sqltemplate.Piece
 	verbatim bool // sent as it is: no COPY data, no meta-commands
+
+	lockTimeout      *time.Duration // of the file's head, or nil
+	statementTimeout *time.Duration
 
 	traceless     bool // the next file of a run may use its connection
 	authorization bool // it may change who the session's user is

@@ -21,7 +21,7 @@ func (f *File) hash() error {
 
 // semanticHash is equal for two texts that differ in space, comments, the case of keywords and unquoted names, empty
 // statements, the last semicolon or psql's meta-commands, and for no others. A comment that is a placeholder counts:
-// it is replaced. So do directives: they change how the text is read.
+// it is replaced. So do directives, since they change how the text is read, save for timeouts.
 func semanticHash(source string) (string, error) {
 	directives, err := sqltemplate.Directives(source)
 	if err != nil {
@@ -29,9 +29,43 @@ func semanticHash(source string) (string, error) {
 	}
 	h := sha256.New()
 	for _, d := range directives {
+		if isTimeout(d.Name) {
+			continue
+		}
 		writePart(h, 'd', d.Name)
 		writePart(h, 'd', d.Args)
 	}
+	if err := hashTokens(h, source); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// isTimeout reports whether a directive says only how long something may take, which may change at any time.
+func isTimeout(directive string) bool {
+	return directive == "lock-timeout" || directive == "statement-timeout"
+}
+
+// prefixHash is as the semantic hash, of the file's first n statements without its directives.
+func (f *File) prefixHash(n int) string {
+	end := 0
+	for _, p := range f.pieces {
+		if n == 0 {
+			break
+		}
+		if runs(p, f.Source) {
+			n--
+			end = p.End
+		}
+	}
+	h := sha256.New()
+	// The text was lexed when it was loaded, and statements end where tokens do: there is no error.
+	_ = hashTokens(h, f.Source[:end])
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// hashTokens feeds what counts of a text.
+func hashTokens(h hash.Hash, source string) error {
 	lexer := sqltemplate.NewLexer(source)
 	begun, ended := false, false // whether a statement has begun, and whether a semicolon has ended it
 	for tok, ok := lexer.Next(); ok; tok, ok = lexer.Next() {
@@ -54,10 +88,7 @@ func semanticHash(source string) (string, error) {
 		begun, ended = true, false
 		writePart(h, class, text)
 	}
-	if err := lexer.Err(); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return lexer.Err()
 }
 
 // tokenClass returns the letter that stands for a kind of token in the hash, 0 for one that does not count.

@@ -21,7 +21,7 @@ const (
 
 // LedgerFormat is the number of the ledger's shape that this program writes. Formats only add columns: a program works
 // with a ledger of any higher format, and brings one of a lower format up to its own.
-const LedgerFormat = 1
+const LedgerFormat = 2
 
 const ledgerComment = "pgdbm ledger, format "
 
@@ -46,6 +46,13 @@ var ledgerColumns = []struct{ name, definition string }{
 	{"attempts", `integer not null default 1`},
 	{"error_sqlstate", `text`},
 	{"error", `text`},
+	// Format 2.
+	{"stmt_hash", `text collate "C"`},
+	{"direction", `text collate "C"`},
+	{"requires", `text[]`},
+	{"repaired_at", `timestamptz`},
+	{"repaired_by", `text`},
+	{"repair_reason", `text`},
 }
 
 // countsAsRecorded picks the rows whose statements are in the database. The index for conflicts has it as its
@@ -104,6 +111,13 @@ type Entry struct {
 	Attempts        int           `json:"attempts"` // runs of the file, the failed ones counted
 	SQLState        string        `json:"error_sqlstate"`
 	Message         string        `json:"error"` // of a failed version: why
+
+	StatementsHash string     `json:"stmt_hash"` // of the statements in effect, of a running version
+	Direction      string     `json:"direction"` // "down" while a version is being reverted
+	Requires       []string   `json:"requires"`  // modules that this one required when it was written
+	RepairedAt     *time.Time `json:"repaired_at"`
+	RepairedBy     string     `json:"repaired_by"`
+	RepairReason   string     `json:"repair_reason"`
 }
 
 func decodeEntries(res *pgconn.Result) ([]Entry, error) {
@@ -152,32 +166,44 @@ cross join lateral (%s
 // recordApplied writes the row of a file that ran. Over a row that says anything but failed it violates the NOT NULL
 // of attempts and takes the whole transaction back: the file ran in spite of somebody who does not take our lock.
 func (r *Runner) recordApplied(t Target, f *File, took time.Duration) string {
-	return r.record(t, f, Applied, took, f.Statements, "", "") +
+	return r.record(t, f, outcome{state: Applied, took: took, done: f.Statements}) +
 		", attempts = case when m.state = 'failed' then m.attempts + 1 end"
 }
 
 // recordFailed writes the row of a file that failed and was rolled back. It replaces nothing but an earlier failure.
 func (r *Runner) recordFailed(t Target, f *File, took time.Duration, code, message string) string {
-	return r.record(t, f, Failed, took, 0, code, message) +
+	return r.record(t, f, outcome{state: Failed, took: took, code: code, message: message}) +
 		", attempts = m.attempts + 1 where m.state = 'failed'"
 }
 
+// outcome is what a run has come to.
+type outcome struct {
+	state         State
+	took          time.Duration
+	done          int    // statements in effect
+	hash          string // of those, of a running version
+	code, message string // of a failed one
+}
+
 // record is an upsert that its callers complete with what becomes of attempts.
-func (r *Runner) record(t Target, f *File, state State, took time.Duration, done int, code, message string) string {
+func (r *Runner) record(t Target, f *File, o outcome) string {
 	values := []struct{ column, value string }{
-		{"state", literal(string(state))},
+		{"state", literal(string(o.state))},
 		{"file_name", literal(f.Name)},
 		{"raw_hash", literal(f.RawHash)},
 		{"semantic_hash", literal(f.SemanticHash)},
 		{"applied_at", "pg_catalog.clock_timestamp()"},
-		{"duration_ms", fmt.Sprintf("%.3f", float64(took)/float64(time.Millisecond))},
+		{"duration_ms", milliseconds(o.took)},
 		{"actor", "session_user"},
 		{"application", "pg_catalog.current_setting('application_name')"},
 		{"tool", literal(r.Tool)},
-		{"stmt_done", fmt.Sprint(done)},
+		{"stmt_done", fmt.Sprint(o.done)},
 		{"stmt_total", fmt.Sprint(f.Statements)},
-		{"error_sqlstate", nullable(code)},
-		{"error", nullable(message)},
+		{"error_sqlstate", nullable(o.code)},
+		{"error", nullable(o.message)},
+		{"stmt_hash", nullable(o.hash)},
+		{"direction", "null"},
+		{"requires", textArray(t.Requires)},
 	}
 	var columns, inserted, updated []string
 	for _, v := range values {
@@ -191,6 +217,10 @@ on conflict (module, target_schema, version) do update set %s`,
 		ledgerTable, strings.Join(columns, ", "),
 		literal(t.Module), literal(t.Schema), literal(f.Version), strings.Join(inserted, ", "),
 		strings.Join(updated, ", "))
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.3f", float64(d)/float64(time.Millisecond))
 }
 
 func nullable(s string) string {

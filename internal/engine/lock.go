@@ -28,6 +28,12 @@ func schemaLock(schema string) lock {
 	return lock{lockKey("pgdbm", schema), fmt.Sprintf("schema %q", schema)}
 }
 
+// workLock is held for the session by whoever runs statements outside a transaction. A process that is killed leaves its
+// statement running in the server, and its schema's lock free: this lock is free only when the statement has ended.
+func workLock(schema string) lock {
+	return lock{lockKey("pgdbm.work", schema), fmt.Sprintf("statement in schema %q", schema)}
+}
+
 // lockKey is the same in every version of every program: it must never change.
 func lockKey(space, name string) int64 {
 	sum := sha256.Sum256([]byte(space + "\x00" + name))
@@ -37,6 +43,11 @@ func lockKey(space, name string) int64 {
 // tryLock is the statement that takes the lock or does not, at once.
 func (l lock) tryLock() string {
 	return fmt.Sprintf("select pg_catalog.pg_try_advisory_xact_lock('%d'::bigint)", l.key)
+}
+
+// trySession is as tryLock, for the session.
+func (l lock) trySession() string {
+	return fmt.Sprintf("select pg_catalog.pg_try_advisory_lock('%d'::bigint)", l.key)
 }
 
 // holder is the statement that names who holds the lock.
@@ -52,9 +63,22 @@ and l.database = (select oid from pg_catalog.pg_database where datname = pg_cata
 type polling struct {
 	first, max  time.Duration // sleeps double from first to max, each shortened at random by up to a half
 	reportAfter time.Duration // when the wait is first logged; then each time it has doubled
+	ping        time.Duration // how often a connection that only holds a lock is looked after
 }
 
-var defaultPolling = polling{first: 25 * time.Millisecond, max: time.Second, reportAfter: 5 * time.Second}
+var defaultPolling = polling{first: 25 * time.Millisecond, max: time.Second, reportAfter: 5 * time.Second, ping: time.Second}
+
+// times returns how to poll.
+func (r *Runner) times() polling {
+	p := r.polling
+	if p == (polling{}) {
+		return defaultPolling
+	}
+	if p.ping == 0 {
+		p.ping = defaultPolling.ping
+	}
+	return p
+}
 
 // A wait is one wait for one lock. Waits share no state.
 type wait struct {
@@ -68,10 +92,7 @@ type wait struct {
 }
 
 func (r *Runner) newWait(l lock) *wait {
-	p := r.polling
-	if p == (polling{}) {
-		p = defaultPolling
-	}
+	p := r.times()
 	return &wait{lock: l, polling: p, log: r.Logger, began: time.Now(), delay: p.first, report: p.reportAfter}
 }
 
@@ -105,8 +126,5 @@ func (w *wait) noteHolder(res *pgconn.Result) {
 	if len(res.Rows) == 0 {
 		return
 	}
-	w.holder = "pid " + string(res.Rows[0][0])
-	if app := string(res.Rows[0][1]); app != "" {
-		w.holder += ", application " + app
-	}
+	w.holder = describeHolder(res.Rows[0])
 }

@@ -15,7 +15,7 @@ const (
 	Applied   State = "applied"
 	Baselined State = "baselined" // in effect before pgdbm came
 	Failed    State = "failed"    // tried, and rolled back; pending like any other
-	Running   State = "running"   // begun outside a transaction by a newer program, and not ended
+	Running   State = "running"   // begun outside a transaction, and not ended; pending when it can be continued
 
 	Pending  State = "pending"
 	Cosmetic State = "cosmetic" // applied; the file's space or comments have changed since
@@ -145,7 +145,11 @@ func (b *planner) file(f *File, e *Entry) {
 	switch {
 	case e != nil && e.State == Running:
 		step.State = Running
-		step.Err = f.located(b.plan.Module, b.plan.Schema, fmt.Errorf("version %s: %w", f.Version, ErrInterrupted))
+		if err := f.continues(e); err != nil {
+			step.Err = f.located(b.plan.Module, b.plan.Schema, fmt.Errorf("version %s: %w", f.Version, err))
+			break
+		}
+		b.plan.Pending = append(b.plan.Pending, f)
 	case e != nil && e.State != Failed && e.SemanticHash != "" && e.SemanticHash != f.SemanticHash:
 		step.State = Changed
 		step.Err = f.located(b.plan.Module, b.plan.Schema, fmt.Errorf("version %s: %w: recorded hash %s, file hash %s",
@@ -172,6 +176,21 @@ func (b *planner) file(f *File, e *Entry) {
 		b.plan.Pending = append(b.plan.Pending, f)
 	}
 	b.add(step)
+}
+
+// continues reports why the file cannot go on where the entry says that a run ended: what is in effect must be its
+// first statements.
+func (f *File) continues(e *Entry) error {
+	switch {
+	case e.Direction != "":
+		return fmt.Errorf("%w: it was being reverted, %d of %d statements are done", ErrInterrupted, e.StatementsDone, e.StatementsTotal)
+	case !f.NoTransaction:
+		return fmt.Errorf("%w: %d of %d statements are in effect, and the file runs in a transaction now",
+			ErrInterrupted, e.StatementsDone, e.StatementsTotal)
+	case e.StatementsDone > f.Statements || e.StatementsHash != "" && e.StatementsHash != f.prefixHash(e.StatementsDone):
+		return fmt.Errorf("%w: of its first %d statements, which are in effect", ErrChanged, e.StatementsDone)
+	}
+	return nil
 }
 
 // orphan adds the step of a version that is recorded and has no file.
@@ -202,6 +221,16 @@ func (b *planner) warn(step Step, text string) {
 	b.plan.Warnings = append(b.plan.Warnings, Warning{
 		Module: b.plan.Module, Schema: b.plan.Schema, Version: step.Version, File: step.File, Text: text,
 	})
+}
+
+// step returns the step of a version.
+func (p *Plan) step(version string) *Step {
+	for i := range p.Steps {
+		if p.Steps[i].Version == version {
+			return &p.Steps[i]
+		}
+	}
+	return nil
 }
 
 // short is enough of a hash to tell two apart.

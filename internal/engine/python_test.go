@@ -139,6 +139,39 @@ func TestPythonBug8LongMigrationsOutlastTheStatementTimeout(t *testing.T) {
 	p.up(target(t, "app", "app", "1_a.sql", "select pg_sleep(0.2)"))
 }
 
+func TestPythonBug8ACancelledConcurrentIndexIsBuiltAnew(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	d.exec("create schema app; create table app.a as select 1 as x")
+	p := d.program(two, func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["statement_timeout"] = "50" })
+	blocker, err := d.connect().Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blocker.Exec(t.Context(), "update app.a set x = 2"); err != nil {
+		t.Fatal(err)
+	}
+	tg := target(t, "app", "app", "1_a.sql", outsideHead+"create index concurrently if not exists i on a (x);")
+	done := make(chan error, 1)
+	go func() {
+		_, err := p.Up(t.Context(), tg)
+		done <- err
+	}()
+	building := "from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+	d.eventually("1", "select count(*) "+building)
+	d.exec("select pg_sleep(0.1)") // longer than the pool's statement_timeout
+	d.exec("select pg_cancel_backend(pid) " + building)
+	if err := <-done; err == nil {
+		t.Fatal("no error")
+	}
+	d.want("false", "select indisvalid from pg_index where indexrelid = 'app.i'::regclass")
+	if err := blocker.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.up(tg)
+	d.want("true", "select indisvalid from pg_index where indexrelid = 'app.i'::regclass")
+}
+
 func TestPythonBug9UnqualifiedNamesLandInTheModulesSchema(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
@@ -189,10 +222,42 @@ func TestPythonBug14MarksCountOnlyAsCommentsAtTheHead(t *testing.T) {
 	d.program().up(target(t, "app", "app", "1_a.sql",
 		"create table a (x text default '\n-- pgdbm:no-transaction\n'); do $$\n-- pgdbm:no-transaction\nbegin end $$;"))
 	for _, mark := range []string{"--pgdbm:no-transaction", "  -- pgdbm:no-transaction", "-- PGDBM:no-transaction", "--  pgdbm: no-transaction"} {
-		if _, err := engine.Load("app", mapFS("1_a.sql", mark+"\nselect 1;")); err == nil {
+		// Each is the directive or an error, and never an ordinary comment.
+		files, err := engine.Load("app", mapFS("1_a.sql", mark+"\nvacuum;"))
+		if err == nil && !files[0].NoTransaction {
 			t.Errorf("%q was silently ignored", mark)
 		}
 	}
+}
+
+// The cases of the design notes, and more, are in statement_test.go.
+func TestPythonBug13StatementsAreSplitAsTheServerReadsThem(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	d.program(two).up(target(t, "app", "app", "1_a.sql", outsideHead+`create table log (s text);
+insert into log values (E'a\';b'), ('a\'); /* c; /* d; */ e; */ insert into log values ('x');
+create table "a;b" ("it's" int); create table a$b$c (x int);
+create function f() returns int begin atomic select case when true then 1 end; select 2; end;
+create rule r as on delete to log do also (select 1; select 2);
+copy log from stdin;
+; -- '
+\.
+`))
+	d.want("8 8", "select concat_ws(' ', stmt_done, stmt_total) from pgdbm.migrations")
+	d.want(`; -- '|a';b|a\|x`, `select string_agg(s, '|' order by s collate "C") from app.log`)
+}
+
+func TestPythonBug15OutsideATransactionEachStatementIsRecorded(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program(two)
+	text := outsideHead + "create table log (n int);\ninsert into log values (1);\nvacuum log;\ninsert into log select 1 / (n - 1) from log;\n"
+	if _, err := p.Up(t.Context(), target(t, "app", "app", "1_a.sql", text)); err == nil {
+		t.Fatal("no error")
+	}
+	d.want("running 3 4 22012", "select concat_ws(' ', state, stmt_done, stmt_total, error_sqlstate) from pgdbm.migrations")
+	p.up(target(t, "app", "app", "1_a.sql", strings.Replace(text, "1 / (n - 1)", "2", 1)))
+	d.want("3", "select sum(n) from app.log")
 }
 
 func TestPythonBug16LongNamesFit(t *testing.T) {

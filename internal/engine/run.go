@@ -19,6 +19,12 @@ type Runner struct {
 	// InTransaction says that the connection is in a transaction of somebody else's: what would write is refused.
 	InTransaction bool
 
+	// MaxConns is how many connections Acquire can have out at once; 0 when unknown.
+	MaxConns int
+	// ThroughPooler lets files outside a transaction run on a connection through a pooler. Nothing is set for their
+	// session then: names resolve and timeouts count as the role's and the database's settings say.
+	ThroughPooler bool
+
 	polling polling // zero: defaultPolling
 	onWait  func()  // called before each sleep for a lock; for tests
 }
@@ -29,6 +35,8 @@ type Target struct {
 	Schema string
 	Files  []*File            // as Load returned them
 	Names  *sqltemplate.Names // of Schema and of the modules that the files name; nil: of Schema alone
+
+	Requires []string // modules that this one requires, for the ledger
 }
 
 // Result is what a migration did.
@@ -176,6 +184,9 @@ func (r *Runner) up(ctx context.Context, t Target, res *Result) error {
 func (r *Runner) prepare(ctx context.Context, t Target, plan *Plan, f *facts) error {
 	for _, file := range plan.Pending {
 		if _, err := file.template.Expand(t.Names); err != nil {
+			return file.located(t.Module, t.Schema, err)
+		}
+		if err := r.outsidePossible(file, f); err != nil {
 			return file.located(t.Module, t.Schema, err)
 		}
 	}

@@ -1,0 +1,412 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// An outside run applies a file that runs outside a transaction, or reverts it. Two connections take part. That of the
+// migration holds the schema's lock, in a transaction that has no snapshot and no transaction number, so that nothing
+// waits for it that waits for old transactions. The other runs the statements.
+type outside struct {
+	*migration
+	file       *File
+	statements []statement
+	work       *session
+	began      time.Time
+
+	done     int  // statements in effect, as the ledger has it
+	resumed  bool // an earlier run may have begun the statement after those
+	attempts int  // of the file, as the ledger has it
+	restored int64
+}
+
+// outsidePossible reports why a file that runs outside a transaction cannot run here.
+func (r *Runner) outsidePossible(f *File, facts *facts) error {
+	switch {
+	case !f.NoTransaction:
+		return nil
+	case r.MaxConns == 1:
+		return ErrOneConnection
+	case facts.pooled && !r.ThroughPooler:
+		return ErrPooled
+	}
+	return nil
+}
+
+// applyOutside runs a file from the statement at which the ledger ends. It gives up the migration's session.
+func (m *migration) applyOutside(ctx context.Context, f *File) error {
+	o := &outside{migration: m, file: f, began: time.Now()}
+	if e := m.plan.step(f.Version).Entry; e != nil && e.State == Running {
+		o.done, o.resumed = e.StatementsDone, true
+	}
+	err := o.apply(ctx)
+	m.abandon(ctx)
+	return err
+}
+
+func (o *outside) apply(ctx context.Context) error {
+	expanded, err := o.file.template.Expand(o.target.Names)
+	if err != nil {
+		return o.located(o.file, err)
+	}
+	if o.statements, err = o.file.statements(expanded); err != nil {
+		return o.located(o.file, fmt.Errorf("expanded text: %w", err))
+	}
+	if len(o.statements) != o.file.Statements {
+		return o.located(o.file, fmt.Errorf("expanded text has %d statements, the file %d", len(o.statements), o.file.Statements))
+	}
+	if err := o.acquireWork(ctx); err != nil {
+		return err
+	}
+	defer o.endWork(ctx)
+	ctx, stop := o.guard(ctx)
+	defer stop()
+	if err := o.begin(ctx); err != nil {
+		return lockLost(ctx, err)
+	}
+	if err := o.run(ctx); err != nil {
+		err = lockLost(ctx, err)
+		o.noteFailure(ctx, err)
+		return err
+	}
+	o.noteApplied(ctx, o.file, time.Since(o.began))
+	return nil
+}
+
+// secondConnection bounds the wait for the second connection: two programs of one small pool may hold the first each.
+const secondConnection = 3 * time.Second
+
+// acquireWork takes the connection for the statements. When none is free, or a statement of a killed process is still
+// running, it lets go of everything, sleeps and returns errAgain.
+func (o *outside) acquireWork(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, secondConnection)
+	s, err := o.runner.acquire(limited)
+	cancel()
+	if err != nil {
+		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			return o.waitForWork(ctx, "no second connection is free")
+		}
+		return o.located(o.file, fmt.Errorf("second connection: %w", err))
+	}
+	s.dirty = true // it gets settings for the session, and the file may make others
+	o.work = s
+	if o.runner.ThroughPooler {
+		return nil
+	}
+	l := workLock(o.target.Schema)
+	settings := append(outsideSettings(o.facts.Version, o.target.Schema, o.timeout(o.file.statementTimeout, 0)),
+		"select pg_catalog.pg_backend_pid()", l.trySession())
+	results, err := s.exec(ctx, settings...)
+	if err != nil {
+		o.endWork(ctx)
+		return o.located(o.file, err)
+	}
+	if pid := string(results[len(results)-2].Rows[0][0]); pid != strconv.FormatUint(uint64(s.pg.PID()), 10) {
+		o.endWork(ctx)
+		return o.located(o.file, ErrPooled)
+	}
+	if string(results[len(results)-1].Rows[0][0]) == "t" {
+		return nil
+	}
+	holder := ""
+	if results, err := s.exec(ctx, l.holder()); err == nil && len(results[0].Rows) > 0 {
+		holder = describeHolder(results[0].Rows[0])
+	}
+	o.endWork(ctx)
+	return o.waitForWork(ctx, holder)
+}
+
+// waitForWork sleeps without a connection, and returns errAgain unless the context has ended.
+func (o *outside) waitForWork(ctx context.Context, holder string) error {
+	o.abandon(ctx)
+	if o.workWait == nil {
+		o.workWait = o.runner.newWait(workLock(o.target.Schema))
+	}
+	o.workWait.holder = holder
+	if o.runner.onWait != nil {
+		o.runner.onWait()
+	}
+	if err := o.workWait.sleep(ctx); err != nil {
+		return o.located(o.file, err)
+	}
+	return errAgain
+}
+
+// outsideSettings are what a session needs that runs statements outside a transaction. A lock_timeout stays off: it
+// would leave an invalid index behind.
+func outsideSettings(serverVersion int, schema string, statementTimeout time.Duration) []string {
+	settings := []string{
+		"set " + pathOf(schema),
+		"set lock_timeout = 0",
+		fmt.Sprintf("set statement_timeout = %d", statementTimeout.Milliseconds()),
+		"set idle_in_transaction_session_timeout = 0",
+		"set default_transaction_isolation = 'read committed'",
+		"set default_transaction_read_only = off",
+		"set standard_conforming_strings = on",
+	}
+	if serverVersion >= 140000 {
+		settings = append(settings, "set idle_session_timeout = 0")
+	}
+	if serverVersion >= 170000 {
+		settings = append(settings, "set transaction_timeout = 0")
+	}
+	return settings
+}
+
+// timeout is a directive's time, or the default.
+func (m *migration) timeout(directive *time.Duration, otherwise time.Duration) time.Duration {
+	if directive != nil {
+		return *directive
+	}
+	return otherwise
+}
+
+// endWork gives the connection back, with nothing left set in its session where a pooler keeps that.
+func (o *outside) endWork(ctx context.Context) {
+	if o.work == nil {
+		return
+	}
+	o.work.rollback(ctx, scrub...)
+	o.work.close()
+	o.work = nil
+}
+
+// guard looks after the connection that holds the lock until stop is called. The context that it returns ends when that
+// connection is lost, since another program may have the lock then.
+func (o *outside) guard(ctx context.Context) (guarded context.Context, stop func()) {
+	guarded, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	ticker := time.NewTicker(o.runner.times().ping)
+	holder := o.session.pg
+	go func() { // ends with guarded, which stop cancels
+		defer close(ended)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-guarded.Done():
+				return
+			case <-ticker.C:
+			}
+			// A ping that is cut off would close the connection, and free the lock before the work has ended.
+			limited, done := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			err := holder.Ping(limited)
+			done()
+			if err != nil {
+				cancel(fmt.Errorf("%w: %w", ErrLockLost, err))
+				return
+			}
+		}
+	}()
+	return guarded, func() {
+		cancel(nil)
+		<-ended
+	}
+}
+
+// lockLost is err, or the loss of the lock when that is what err comes from.
+func lockLost(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if !errors.Is(cause, ErrLockLost) || errors.Is(err, ErrLockLost) {
+		return err
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.Err = cause
+		return e
+	}
+	return cause
+}
+
+// begin makes the schema and records that the file has begun.
+func (o *outside) begin(ctx context.Context) error {
+	if _, err := o.work.exec(ctx, begin(o.facts.Version)...); err != nil {
+		return o.located(o.file, err)
+	}
+	err := o.enterSchema(ctx, o.work)
+	if err == nil {
+		var results []*pgconn.Result
+		results, err = o.work.commit(ctx, []string{o.runner.recordBegun(o.target, o.file, o.done)})
+		if err == nil {
+			o.attempts, err = strconv.Atoi(string(results[0].Rows[0][0]))
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	o.work.rollback(ctx)
+	if sqlState(err) == codeInsufficientRight {
+		err = o.refused(err)
+	}
+	if errors.Is(err, errSchemaRace) {
+		o.endWork(ctx)
+		return err
+	}
+	return o.located(o.file, err)
+}
+
+// run runs the statements that are left.
+func (o *outside) run(ctx context.Context) error {
+	for i := range o.statements[:o.done] {
+		if s := &o.statements[i]; s.again {
+			if _, err := o.work.send(ctx, s.message); err != nil {
+				return o.misplaced(s, err)
+			}
+		}
+	}
+	for o.done < len(o.statements) {
+		s := &o.statements[o.done]
+		var err error
+		if s.atomic {
+			err = o.runAtomic(ctx, s)
+		} else {
+			err = o.runBare(ctx, s)
+		}
+		if err != nil {
+			return o.misplaced(s, err)
+		}
+		o.done++
+		o.resumed = false
+	}
+	return nil
+}
+
+// misplaced is the error of a statement, with its place in the file.
+func (o *outside) misplaced(s *statement, err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	line, column := o.file.locate(o.target.Names, s.message, s.first, err)
+	if sqlState(err) == codeInsufficientRight {
+		err = o.refused(err)
+	}
+	e := o.located(o.file, err)
+	e.Line, e.Column = line, column
+	return e
+}
+
+// runAtomic runs a statement in a transaction together with its record, so that both are in effect or neither.
+func (o *outside) runAtomic(ctx context.Context, s *statement) error {
+	prelude := []string{"begin isolation level read committed read write"}
+	if o.runner.ThroughPooler {
+		prelude = append(begin(o.facts.Version), searchPath(o.target.Schema))
+	}
+	if _, err := o.work.exec(ctx, prelude...); err != nil {
+		return err
+	}
+	_, err := o.work.send(ctx, s.message)
+	if err == nil {
+		err = o.record(ctx, o.work, "")
+	}
+	if err != nil {
+		o.work.rollback(ctx)
+	}
+	return err
+}
+
+// record writes that one more statement is in effect, and commits.
+func (o *outside) record(ctx context.Context, s *session, begin string) error {
+	statements := append(o.ownRole(o.file), o.runner.recordProgress(o.target, o.file, o.done+1, time.Since(o.began)))
+	if begin != "" {
+		statements = append([]string{begin}, statements...)
+	}
+	results, err := s.commit(ctx, statements)
+	if err == nil && results[len(results)-1].CommandTag.RowsAffected() != 1 {
+		return errors.New("ledger row is gone")
+	}
+	return err
+}
+
+// runBare runs a statement that takes no transaction around it, and records it afterwards. A crash between the two
+// makes it run again: what can be looked up is looked up first.
+func (o *outside) runBare(ctx context.Context, s *statement) error {
+	done, err := o.prepare(ctx, s)
+	if err != nil {
+		return err
+	}
+	if !done {
+		if _, err = o.work.send(ctx, s.message); err != nil && !(o.resumed && tookEffect(s, err)) {
+			return err
+		}
+		if err := o.restore(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := o.verify(ctx, s); err != nil {
+		return err
+	}
+	if o.work.pg.TxStatus() != 'I' {
+		return ErrTransactionEnded
+	}
+	return o.record(ctx, o.work, "begin isolation level read committed read write")
+}
+
+// tookEffect reports whether the error of a statement that may have run before says that it did.
+func tookEffect(s *statement, err error) bool {
+	switch sqlState(err) {
+	case "42P04", codeDuplicateObject: // duplicate database; tablespace, subscription
+		return s.head[0] == "create"
+	case "3D000", "42704": // undefined database; object
+		return s.head[0] == "drop"
+	}
+	return false
+}
+
+// recordBegun writes that a file has begun, or has been taken up again with done statements in effect. It returns the
+// number of attempts. Over a row that says that the file is in effect it violates the NOT NULL of attempts.
+func (r *Runner) recordBegun(t Target, f *File, done int) string {
+	return r.record(t, f, outcome{state: Running, done: done, hash: f.prefixHash(done)}) +
+		", attempts = case when m.state in ('failed', 'running') then m.attempts + 1 end returning m.attempts"
+}
+
+// recordProgress writes that the first done statements are in effect, and with the last of them the file.
+func (r *Runner) recordProgress(t Target, f *File, done int, took time.Duration) string {
+	state, hash := Running, literal(f.prefixHash(done))
+	if done == f.Statements {
+		state, hash = Applied, "null"
+	}
+	return fmt.Sprintf(`update %s set state = %s, stmt_done = %d, stmt_hash = %s, duration_ms = %s,
+applied_at = pg_catalog.clock_timestamp(), error = null, error_sqlstate = null where %s and state = 'running'`,
+		ledgerTable, literal(string(state)), done, hash, milliseconds(took), rowOf(t, f))
+}
+
+// rowOf is the condition that picks the row of a file.
+func rowOf(t Target, f *File) string {
+	return fmt.Sprintf("module = %s and target_schema = %s and version = %s", literal(t.Module), literal(t.Schema), literal(f.Version))
+}
+
+// noteFailure records why the run ended. The row stays running unless the server itself has said that the first
+// statement did not happen: then nothing is in effect.
+func (o *outside) noteFailure(ctx context.Context, cause error) {
+	if errors.Is(cause, ErrCommitUnknown) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if e, ok := errors.AsType[*Error](cause); ok {
+		cause = e.Err
+	}
+	state := Running
+	if pgErr, ok := errors.AsType[*pgconn.PgError](cause); ok && pgErr.Severity == "ERROR" && o.done == 0 && !o.resumed {
+		state = Failed
+	}
+	o.endWork(ctx)
+	s, err := o.runner.acquire(ctx)
+	if err == nil {
+		defer s.close()
+		// Somebody may have taken the file up meanwhile, when it was the lock that was lost.
+		_, err = s.exec(ctx, "begin isolation level read committed read write", "set local statement_timeout = '2s'",
+			fmt.Sprintf(`update %s set state = %s, error = %s, error_sqlstate = %s where %s and state = 'running' and attempts = %d`,
+				ledgerTable, literal(string(state)), literal(cause.Error()), nullable(sqlState(cause)), rowOf(o.target, o.file), o.attempts),
+			"commit")
+	}
+	if err != nil {
+		o.runner.Logger.LogAttrs(ctx, slog.LevelWarn, "migration: failure not recorded", slog.String("module", o.target.Module),
+			slog.String("schema", o.target.Schema), slog.String("version", o.file.Version), slog.Any("error", err))
+	}
+}
