@@ -30,6 +30,14 @@
 // in numeric order. They are sent to the server whole. A file that begins or
 // ends a transaction of its own is refused when it is loaded.
 //
+// A statement waits two seconds for the locks of other sessions, since all who
+// come after it wait behind it. Then the file's transaction is rolled back and
+// tried again after a pause, up to ten times; the log says who was in the way.
+// [UpOptions] changes that, and so does a file's head:
+//
+//	-- pgdbm:lock-timeout 500ms
+//	-- pgdbm:statement-timeout 5min
+//
 // # Outside a transaction
 //
 // A file with the line

@@ -30,6 +30,9 @@ var (
 	// ErrInterrupted: a file outside a transaction has not ended, and what
 	// the program has now cannot continue it.
 	ErrInterrupted = engine.ErrInterrupted
+	// ErrBlocked: other sessions held the locks that a file needs, in each of
+	// its attempts; the error says who. See [UpOptions].
+	ErrBlocked = engine.ErrBlocked
 	// ErrLockLost: the connection that held the schema's lock was lost while a
 	// file ran outside a transaction. Running again continues it.
 	ErrLockLost = engine.ErrLockLost
@@ -79,6 +82,29 @@ type Warning struct {
 
 // UpOptions changes how [Up] runs; nil is the same as its zero value.
 type UpOptions struct {
+	// LockTimeout is how long a statement of a file waits for a lock of
+	// another session. Then its transaction is rolled back, and tried again
+	// after a pause: as long as a statement waits, all who come after it
+	// wait too. Zero: 2 seconds; negative: for ever. The line
+	// "-- pgdbm:lock-timeout 500ms" at a file's head overrides it. It never
+	// applies to CREATE INDEX CONCURRENTLY and its like, which it would leave
+	// half-done.
+	LockTimeout time.Duration
+
+	// LockAttempts is how often a file that others block is tried, deadlocks
+	// included, before the error is [ErrBlocked]. Zero: 10.
+	LockAttempts int
+
+	// StatementTimeout ends each statement that takes longer. Zero: none. The
+	// line "-- pgdbm:statement-timeout 5min" at a file's head overrides it.
+	// The pool's and the role's timeouts never apply.
+	StatementTimeout time.Duration
+
+	// StatementByStatement sends the statements of a file one by one, in the
+	// same transaction, instead of the file whole. Where the extension citus
+	// is present it is always so.
+	StatementByStatement bool
+
 	// ThroughPooler lets files outside a transaction run on connections that
 	// go through a pooler, which are refused otherwise. Statements that run
 	// without any transaction then get no settings of the session: they must
@@ -90,6 +116,8 @@ func (o *UpOptions) apply(r *engine.Runner) {
 	if o == nil {
 		return
 	}
+	r.LockTimeout, r.LockAttempts, r.StatementTimeout = o.LockTimeout, o.LockAttempts, o.StatementTimeout
+	r.StatementByStatement = o.StatementByStatement
 	r.ThroughPooler = o.ThroughPooler
 }
 

@@ -22,6 +22,7 @@ type migration struct {
 	facts   *facts // as read under the lock, as is plan
 	plan    *Plan
 
+	retry    retry // of the file that others block
 	workWait *wait // for statements that a killed process has left running
 }
 
@@ -71,7 +72,8 @@ func (m *migration) lock(ctx context.Context) ([]*File, error) {
 	script := []string{"savepoint reads", factsQuery(m.target.Schema)}
 	script = append(script, m.target.reads()...)
 	reads := len(script)
-	script = append(script, "rollback to reads", "release reads", searchPath(m.target.Schema))
+	script = append(script, "rollback to reads", "release reads", searchPath(m.target.Schema),
+		lockTimeoutSetting(m.lockTimeout(nil)))
 	held := m.session
 	m.session = nil
 	s, results, err := m.runner.locked(ctx, held, schemaLock(m.target.Schema), m.serverVersion, script...)
@@ -103,15 +105,28 @@ func (m *migration) apply(ctx context.Context, f *File) error {
 		m.abandon(ctx)
 		return err
 	}
+	if err := m.setTimeouts(ctx, f); err != nil {
+		m.abandon(ctx)
+		return m.located(f, err)
+	}
 	m.session.dirty = true // the file may set anything for the session, so that it is of use to no other program
 	began := time.Now()
+	w := m.runner.watchBlockers(ctx, m.facts.PID, m.lockTimeout(f))
 	err := m.send(ctx, f)
 	took := time.Since(began)
 	if err == nil {
 		err = m.commit(ctx, f, took)
 	}
+	blockers := w.stop()
 	if err != nil {
 		m.abandon(ctx)
+		if m.retry.of != f {
+			m.retry = retry{of: f}
+		}
+		again, err := m.again(ctx, &m.retry, err, blockers)
+		if again {
+			return errAgain
+		}
 		m.runner.noteFailure(ctx, m.target, f, took, err)
 		return err
 	}
@@ -120,6 +135,26 @@ func (m *migration) apply(ctx context.Context, f *File) error {
 	}
 	m.noteApplied(ctx, f, took)
 	return nil
+}
+
+func lockTimeoutSetting(d time.Duration) string {
+	return fmt.Sprintf("set local lock_timeout = %d", timeoutValue(d))
+}
+
+// setTimeouts sets those of the file that differ from what holds for all.
+func (m *migration) setTimeouts(ctx context.Context, f *File) error {
+	var settings []string
+	if f.lockTimeout != nil {
+		settings = append(settings, lockTimeoutSetting(m.lockTimeout(f)))
+	}
+	if d := m.statementTimeout(f); d != 0 {
+		settings = append(settings, fmt.Sprintf("set local statement_timeout = %d", timeoutValue(d)))
+	}
+	if len(settings) == 0 {
+		return nil
+	}
+	_, err := m.session.exec(ctx, settings...)
+	return err
 }
 
 // noteApplied tells the caller and the log.
@@ -180,7 +215,11 @@ func (m *migration) send(ctx context.Context, f *File) error {
 	if err != nil {
 		return m.located(f, err)
 	}
-	messages, err := f.messages(expanded)
+	divide := f.messages
+	if m.runner.StatementByStatement || m.facts.Citus {
+		divide = f.singleMessages
+	}
+	messages, err := divide(expanded)
 	if err != nil {
 		return m.located(f, fmt.Errorf("expanded text: %w", err))
 	}
@@ -204,7 +243,8 @@ func (m *migration) send(ctx context.Context, f *File) error {
 
 // commit records the file and ends its transaction. The role is put back first: the file may have set another.
 func (m *migration) commit(ctx context.Context, f *File, took time.Duration) error {
-	statements := append(m.ownRole(f), m.runner.recordApplied(m.target, f, took))
+	statements := append([]string{"set local statement_timeout = 0"}, m.ownRole(f)...)
+	statements = append(statements, m.runner.recordApplied(m.target, f, took))
 	var after []string
 	if !f.traceless {
 		after = scrub

@@ -32,6 +32,8 @@ var (
 	ErrCommitUnknown = errors.New("connection lost during commit, outcome unknown")
 	// ErrTransactionEnded: a file ended the transaction that it ran in.
 	ErrTransactionEnded = errors.New("file ended its transaction")
+	// ErrBlocked: other sessions held the locks that a file needs, in each of its attempts.
+	ErrBlocked = errors.New("blocked")
 	// ErrLockLost: the connection that held the schema's lock was lost while a file ran outside a transaction.
 	ErrLockLost = errors.New("migration lock lost")
 	// ErrInvalidIndex: CREATE INDEX CONCURRENTLY ended, and the index is not valid.
@@ -111,6 +113,8 @@ const (
 	codeDuplicateObject   = "42710"
 	codeUniqueViolation   = "23505"
 	codeInsufficientRight = "42501"
+	codeLockNotAvailable  = "55P03"
+	codeDeadlock          = "40P01"
 )
 
 func sqlState(err error) string {

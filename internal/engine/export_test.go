@@ -51,3 +51,6 @@ func Ping(r *Runner, every time.Duration) {
 	r.polling = defaultPolling
 	r.polling.ping = every
 }
+
+// FirstWords is what logs show of a query.
+var FirstWords = firstWords

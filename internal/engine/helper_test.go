@@ -263,3 +263,31 @@ func (d *database) role(grants string) string {
 	}
 	return name
 }
+
+// contextUntil returns a context that ends when the condition holds.
+func contextUntil(t *testing.T, cond func() bool) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { // ends with the context
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if cond() {
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+// asSuperuser skips the test where its role may not change the catalogs.
+func (d *database) asSuperuser() {
+	d.t.Helper()
+	if d.value("select rolsuper from pg_roles where rolname = current_user") != "true" {
+		d.t.Skip("takes a superuser")
+	}
+}

@@ -21,10 +21,11 @@ type outside struct {
 	work       *session
 	began      time.Time
 
-	done     int  // statements in effect, as the ledger has it
-	resumed  bool // an earlier run may have begun the statement after those
-	attempts int  // of the file, as the ledger has it
-	restored int64
+	done     int    // statements in effect, as the ledger has it
+	resumed  bool   // an earlier run may have begun the statement after those
+	attempts int    // of the file, as the ledger has it
+	restored int64  // the lock_timeout that an operation on indexes suspends
+	pid      uint32 // of the server's process that runs the statements; 0 when unknown
 }
 
 // outsidePossible reports why a file that runs outside a transaction cannot run here.
@@ -101,7 +102,7 @@ func (o *outside) acquireWork(ctx context.Context) error {
 		return nil
 	}
 	l := workLock(o.target.Schema)
-	settings := append(outsideSettings(o.facts.Version, o.target.Schema, o.timeout(o.file.statementTimeout, 0)),
+	settings := append(outsideSettings(o.facts.Version, o.target.Schema, o.statementTimeout(o.file)),
 		"select pg_catalog.pg_backend_pid()", l.trySession())
 	results, err := s.exec(ctx, settings...)
 	if err != nil {
@@ -112,6 +113,7 @@ func (o *outside) acquireWork(ctx context.Context) error {
 		o.endWork(ctx)
 		return o.located(o.file, ErrPooled)
 	}
+	o.pid = s.pg.PID()
 	if string(results[len(results)-1].Rows[0][0]) == "t" {
 		return nil
 	}
@@ -145,7 +147,7 @@ func outsideSettings(serverVersion int, schema string, statementTimeout time.Dur
 	settings := []string{
 		"set " + pathOf(schema),
 		"set lock_timeout = 0",
-		fmt.Sprintf("set statement_timeout = %d", statementTimeout.Milliseconds()),
+		fmt.Sprintf("set statement_timeout = %d", timeoutValue(statementTimeout)),
 		"set idle_in_transaction_session_timeout = 0",
 		"set default_transaction_isolation = 'read committed'",
 		"set default_transaction_read_only = off",
@@ -158,14 +160,6 @@ func outsideSettings(serverVersion int, schema string, statementTimeout time.Dur
 		settings = append(settings, "set transaction_timeout = 0")
 	}
 	return settings
-}
-
-// timeout is a directive's time, or the default.
-func (m *migration) timeout(directive *time.Duration, otherwise time.Duration) time.Duration {
-	if directive != nil {
-		return *directive
-	}
-	return otherwise
 }
 
 // endWork gives the connection back, with nothing left set in its session where a pooler keeps that.
@@ -261,19 +255,36 @@ func (o *outside) run(ctx context.Context) error {
 	}
 	for o.done < len(o.statements) {
 		s := &o.statements[o.done]
-		var err error
-		if s.atomic {
-			err = o.runAtomic(ctx, s)
-		} else {
-			err = o.runBare(ctx, s)
-		}
-		if err != nil {
+		if err := o.runOne(ctx, s); err != nil {
 			return o.misplaced(s, err)
 		}
 		o.done++
 		o.resumed = false
 	}
 	return nil
+}
+
+// runOne runs a statement, again when others block it and that does no harm: a procedure that commits may have got
+// half-way.
+func (o *outside) runOne(ctx context.Context, s *statement) error {
+	r := retry{of: o.file}
+	for {
+		w := o.runner.watchBlockers(ctx, o.pid, o.lockTimeout(o.file))
+		var err error
+		if s.atomic {
+			err = o.runAtomic(ctx, s)
+		} else {
+			err = o.runBare(ctx, s)
+		}
+		blockers := w.stop()
+		if err == nil || !s.atomic && !s.object.onIndexes() {
+			return err
+		}
+		again, err := o.again(ctx, &r, err, blockers)
+		if !again {
+			return err
+		}
+	}
 }
 
 // misplaced is the error of a statement, with its place in the file.
@@ -296,6 +307,9 @@ func (o *outside) runAtomic(ctx context.Context, s *statement) error {
 	if o.runner.ThroughPooler {
 		prelude = append(begin(o.facts.Version), searchPath(o.target.Schema))
 	}
+	// Unless the file has set one itself.
+	prelude = append(prelude, fmt.Sprintf("select pg_catalog.set_config('lock_timeout', '%d', true) where pg_catalog.current_setting('lock_timeout') = '0'",
+		timeoutValue(o.lockTimeout(o.file))))
 	if _, err := o.work.exec(ctx, prelude...); err != nil {
 		return err
 	}

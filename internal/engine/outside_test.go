@@ -301,6 +301,7 @@ func TestWhatWasDoneAndNotRecordedIsNotDoneAgain(t *testing.T) {
 func TestLeftoversOfReindexAreDropped(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
+	d.asSuperuser()
 	d.exec("create schema app; create table app.a (x int); create index i on app.a (x); create index i_ccnew on app.a (x); create index other on app.a (x);" +
 		"update pg_index set indisvalid = false where indexrelid in ('app.i_ccnew'::regclass, 'app.other'::regclass)")
 	p := d.program(two)

@@ -25,6 +25,17 @@ type Runner struct {
 	// session then: names resolve and timeouts count as the role's and the database's settings say.
 	ThroughPooler bool
 
+	// LockTimeout is how long a statement waits for a lock before its file is rolled back and tried again; 0: 2 seconds,
+	// negative: for ever. A file's head may say otherwise.
+	LockTimeout time.Duration
+	// LockAttempts is how often a file is tried that others block; 0: 10.
+	LockAttempts int
+	// StatementTimeout ends a statement that takes longer; 0: none. A file's head may say otherwise.
+	StatementTimeout time.Duration
+	// StatementByStatement sends the statements of a transactional file one by one, as is done where the extension citus
+	// is present: it refuses some messages of several.
+	StatementByStatement bool
+
 	polling polling // zero: defaultPolling
 	onWait  func()  // called before each sleep for a lock; for tests
 }
