@@ -68,7 +68,10 @@ requests() {
 		case $word$seconds in
 		INT) kill -s INT "$(cat pid)" ;;
 		keep) exec 5>users && : >kept ;;
-		keep*) rm -f kept.* && : >"kept.$id" && keep "kept.$id" "$seconds" </dev/null 5>users 6<&- & ;;
+		keep*)
+			rm -f kept.* && : >"kept.$id"
+			keep "kept.$id" "$seconds" </dev/null 5>users 6<&- &
+			;;
 		free) rm -f kept kept.* && exec 5>&- ;;
 		end) return 1 ;;
 		esac

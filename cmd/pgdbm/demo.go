@@ -15,7 +15,7 @@ func newDemo() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the three patterns on real data, checked against a server of its own",
+		Short: "Show the three patterns on real data, on a server of its own",
 		Long: `demo starts a private PostgreSQL server, loads countries, regions and airports of
 the world into it, and shows what pgdbm promises, checking each claim against
 the server. It needs PostgreSQL's server binaries and leaves nothing behind. It

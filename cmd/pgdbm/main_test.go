@@ -39,7 +39,12 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"checkjson": checkJSON, "checkserver": checkServer, "stopserver": stopServer, "leavedatabases": leaveDatabases,
+			"checkjson":      checkJSON,
+			"choosejson":     chooseJSON,
+			"exitcode":       exitCode,
+			"checkserver":    checkServer,
+			"leavedatabases": leaveDatabases,
+			"stopserver":     stopServer,
 		},
 		Condition: func(name string) (bool, error) {
 			switch name {

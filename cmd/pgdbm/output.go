@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,22 +14,19 @@ import (
 // field goes or changes its meaning, not when one is added.
 const jsonVersion = 1
 
-// writeJSON writes what --json of a command prints: one object with the
-// version beside the command's own fields.
+// writeJSON writes what --json of a command prints: one object, the command's
+// own fields after the version.
 func writeJSON(w io.Writer, v any) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	fields := map[string]json.RawMessage{}
-	if err := json.Unmarshal(text, &fields); err != nil {
+	var out bytes.Buffer
+	if err := json.Indent(&out, fmt.Appendf(nil, `{"version":%d,%s`, jsonVersion, text[1:]), "", "  "); err != nil {
 		return err
 	}
-	fields["version"] = json.RawMessage(fmt.Sprint(jsonVersion))
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(fields)
+	_, err = fmt.Fprintln(w, out.String())
+	return err
 }
 
 // writeTable writes rows under a head, in columns.

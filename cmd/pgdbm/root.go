@@ -23,7 +23,10 @@ type usageError struct{ error }
 // run executes the command line and returns the exit code. Results go to
 // stdout, everything else to stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+	return execute(ctx, newRoot(), args, stdout, stderr)
+}
+
+func execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -31,7 +34,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, errAborted) {
 		fmt.Fprintln(stderr, "pgdbm: interrupted")
 		return exitInterrupted
 	}
@@ -62,7 +65,9 @@ its own.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newDemo(), newServer(), newTest())
+	color := colorFlag("auto")
+	root.PersistentFlags().Var(&color, "color", "colour the output: auto, always or never")
+	root.AddCommand(newChoose(), newDemo(), newServer(), newTest())
 	return root
 }
 
