@@ -30,7 +30,7 @@ const childEnv = "PGDBM_CHILD"
 func TestChild(t *testing.T) {
 	body := map[string]func(*testing.T){
 		"parallel": childParallel, "greedy": childGreedy, "hang": childHang, "building": childBuilding, "build": childBuild,
-		"broken": childBroken, "fail": childFail, "shutdown": childShutdown, "pass": func(t *testing.T) { pgdbmtest.New(t, diary) },
+		"broken": childBroken, "fail": childFail, "shutdown": childShutdown, "snapshot": childSnapshot, "pass": func(t *testing.T) { pgdbmtest.New(t, diary) },
 	}[os.Getenv(childEnv)]
 	if body == nil {
 		t.Skip("run by other tests")

@@ -13,6 +13,12 @@
 // write. [EachSource] runs a dual-mode library's test in every way in which the
 // library may be given its database.
 //
+// # Rows
+//
+// [Load] fills tables from SQL, CSV and JSON files, in the order of their foreign
+// keys. [Capture] remembers the rows of tables, to show later what has changed.
+// [Snapshot] remembers a whole database, to go back to.
+//
 // # Templates
 //
 // The modules' migrations, and [Config].Seed, run once, on a database that
