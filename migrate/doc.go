@@ -26,9 +26,16 @@
 //
 // # Files
 //
-// Files are named 001_name.sql, V1__name.sql or 20060102150405_name.sql and run
+// Files are named 001_name.sql, 001_name.up.sql, V1__name.sql or 20060102150405_name.sql and run
 // in numeric order. They are sent to the server whole. A file that begins or
 // ends a transaction of its own is refused when it is loaded.
+//
+// What reverts 001_x.up.sql is in 001_x.down.sql; or one file has both, divided
+// by a line
+//
+//	-- pgdbm:down
+//
+// The part that reverts is free to change after the file was applied.
 //
 // A statement waits two seconds for the locks of other sessions, since all who
 // come after it wait behind it. Then the file's transaction is rolled back and

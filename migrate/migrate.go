@@ -30,6 +30,8 @@ var (
 	// ErrInterrupted: a file outside a transaction has not ended, and what
 	// the program has now cannot continue it.
 	ErrInterrupted = engine.ErrInterrupted
+	// ErrNoDown: nothing reverts a version that is to be reverted.
+	ErrNoDown = engine.ErrNoDown
 	// ErrBlocked: other sessions held the locks that a file needs, in each of
 	// its attempts; the error says who. See [UpOptions].
 	ErrBlocked = engine.ErrBlocked
@@ -82,6 +84,10 @@ type Warning struct {
 
 // UpOptions changes how [Up] runs; nil is the same as its zero value.
 type UpOptions struct {
+	// To is the version with which to end; a file must have it. Empty: the
+	// last.
+	To string
+
 	// LockTimeout is how long a statement of a file waits for a lock of
 	// another session. Then its transaction is rolled back, and tried again
 	// after a pause: as long as a statement waits, all who come after it
@@ -112,13 +118,13 @@ type UpOptions struct {
 	ThroughPooler bool
 }
 
-func (o *UpOptions) apply(r *engine.Runner) {
+func (o *UpOptions) apply(r *engine.Runner, t *engine.Target) {
 	if o == nil {
 		return
 	}
+	t.To = o.To
 	r.LockTimeout, r.LockAttempts, r.StatementTimeout = o.LockTimeout, o.LockAttempts, o.StatementTimeout
-	r.StatementByStatement = o.StatementByStatement
-	r.ThroughPooler = o.ThroughPooler
+	r.StatementByStatement, r.ThroughPooler = o.StatementByStatement, o.ThroughPooler
 }
 
 // UpResult is what [Up] did.
@@ -137,13 +143,18 @@ func Up(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *UpOptions) (*UpRes
 	if err != nil {
 		return &UpResult{Module: m.Name}, bridge.PublicError(err)
 	}
-	o.apply(r)
+	o.apply(r, &t)
 	res, err := r.Up(ctx, t)
-	up := &UpResult{Module: t.Module, Schema: t.Schema, Warnings: warnings(res.Warnings)}
-	for _, f := range res.Applied {
-		up.Applied = append(up.Applied, File{f.Version, f.File, f.Duration})
-	}
+	up := &UpResult{Module: t.Module, Schema: t.Schema, Applied: ran(res.Applied), Warnings: warnings(res.Warnings)}
 	return up, bridge.PublicError(err)
+}
+
+func ran(fs []engine.AppliedFile) []File {
+	var out []File
+	for _, f := range fs {
+		out = append(out, File{f.Version, f.File, f.Duration})
+	}
+	return out
 }
 
 // PlanOptions is for options to come; nil is the same as its zero value.

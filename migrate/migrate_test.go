@@ -225,3 +225,34 @@ func TestAModuleOrHandleThatCannotBeIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestDownAndRedoTellWhatTheyDid(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := handle(t, "m")
+	m := pgdbm.Module{Name: "m", Files: files("1_a.up.sql", createA, "1_a.down.sql", "DROP TABLE {{tables.a}};",
+		"2_b.sql", createB+"\n-- pgdbm:down\nDROP TABLE {{tables.b}};", "3_c.sql", "CREATE TABLE c ();")}
+	up, err := migrate.Up(ctx, db, m, &migrate.UpOptions{To: "2"})
+	if err != nil || !reflect.DeepEqual(versions(up.Applied), []string{"1 1_a.up.sql", "2 2_b.sql"}) {
+		t.Fatalf("up: %+v, %v", up, err)
+	}
+	redo, err := migrate.Redo(ctx, db, m, &migrate.RedoOptions{Steps: 2})
+	if err != nil || !reflect.DeepEqual(versions(redo.Reverted), []string{"2 2_b.sql", "1 1_a.down.sql"}) ||
+		!reflect.DeepEqual(versions(redo.Applied), versions(up.Applied)) {
+		t.Errorf("redo: %+v, %v", redo, err)
+	}
+	down, err := migrate.Down(ctx, db, m, nil)
+	if err != nil || down.Schema != "m" || !reflect.DeepEqual(versions(down.Reverted), []string{"2 2_b.sql"}) || down.Reverted[0].Duration <= 0 {
+		t.Errorf("down: %+v, %v", down, err)
+	}
+	if _, err := migrate.Up(ctx, db, m, nil); err != nil {
+		t.Fatal(err)
+	}
+	var me *pgdbm.MigrationError
+	if down, err = migrate.Down(ctx, db, m, &migrate.DownOptions{To: "1"}); !errors.Is(err, migrate.ErrNoDown) || !errors.As(err, &me) || me.File != "3_c.sql" {
+		t.Errorf("no down: %+v, %v", down, err)
+	}
+	if down, err = migrate.Down(ctx, db, pgdbm.Module{}, nil); down == nil || err == nil {
+		t.Errorf("no module: %v, %v", down, err)
+	}
+}

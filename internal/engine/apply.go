@@ -120,14 +120,9 @@ func (m *migration) apply(ctx context.Context, f *File) error {
 	blockers := w.stop()
 	if err != nil {
 		m.abandon(ctx)
-		if m.retry.of != f {
-			m.retry = retry{of: f}
+		if err = m.retryOr(ctx, f, err, blockers); !errors.Is(err, errAgain) {
+			m.runner.noteFailure(ctx, m.target, f, took, err)
 		}
-		again, err := m.again(ctx, &m.retry, err, blockers)
-		if again {
-			return errAgain
-		}
-		m.runner.noteFailure(ctx, m.target, f, took, err)
 		return err
 	}
 	if !f.traceless {
@@ -243,8 +238,13 @@ func (m *migration) send(ctx context.Context, f *File) error {
 
 // commit records the file and ends its transaction. The role is put back first: the file may have set another.
 func (m *migration) commit(ctx context.Context, f *File, took time.Duration) error {
+	return m.commitWith(ctx, f, m.runner.recordApplied(m.target, f, took))
+}
+
+// commitWith commits what the file did together with the record of it.
+func (m *migration) commitWith(ctx context.Context, f *File, record string) error {
 	statements := append([]string{"set local statement_timeout = 0"}, m.ownRole(f)...)
-	statements = append(statements, m.runner.recordApplied(m.target, f, took))
+	statements = append(statements, record)
 	var after []string
 	if !f.traceless {
 		after = scrub

@@ -92,6 +92,18 @@ func (m *migration) again(ctx context.Context, r *retry, err error, blockers []b
 	}
 }
 
+// retryOr is errAgain after a pause when the file's transaction is to be tried once more, else the error to end with.
+func (m *migration) retryOr(ctx context.Context, f *File, err error, blockers []blocker) error {
+	if m.retry.of != f {
+		m.retry = retry{of: f}
+	}
+	again, err := m.again(ctx, &m.retry, err, blockers)
+	if again {
+		return errAgain
+	}
+	return err
+}
+
 // blockedError adds to err who was in the way, and keeps its place.
 func blockedError(err error, tries int, blockers []blocker) error {
 	wrap := func(err error) error {

@@ -32,6 +32,8 @@ var (
 	ErrCommitUnknown = errors.New("connection lost during commit, outcome unknown")
 	// ErrTransactionEnded: a file ended the transaction that it ran in.
 	ErrTransactionEnded = errors.New("file ended its transaction")
+	// ErrNoDown: there is nothing that reverts a version.
+	ErrNoDown = errors.New("cannot be reverted")
 	// ErrBlocked: other sessions held the locks that a file needs, in each of its attempts.
 	ErrBlocked = errors.New("blocked")
 	// ErrLockLost: the connection that held the schema's lock was lost while a file ran outside a transaction.

@@ -28,6 +28,7 @@ type File struct {
 
 	NoTransaction bool // each statement runs on its own, as the file's head says
 
+	down     *File // what reverts it; nil when there is nothing
 	number   int64
 	template *sqltemplate.Template
 	pieces   []sqltemplate.Piece
@@ -43,29 +44,70 @@ type File struct {
 // Modules returns the other modules whose objects the file names, sorted.
 func (f *File) Modules() []string { return f.template.Modules() }
 
+// Revertible reports whether there is something that reverts the file.
+func (f *File) Revertible() bool { return f.down != nil }
+
 // Load reads the migrations of a module: the *.sql of the root of fsys or, when there are none, of its only folder
 // that has some. Files are in numeric order of their versions, which are unique. Whatever this package could not run
-// is refused here, as an [*Error] with the place. Files whose names begin with a dot are ignored.
+// is refused here, as an [*Error] with the place. Files whose names begin with a dot are ignored. What reverts x.up.sql
+// is in x.down.sql, or behind a line -- pgdbm:down of a file of any name.
 func Load(module string, fsys fs.FS) ([]*File, error) {
 	paths, err := findFiles(fsys)
 	if err != nil {
 		return nil, &Error{Module: module, Err: err}
 	}
 	files := make([]*File, 0, len(paths))
+	var downs []*File
 	for _, p := range paths {
 		f, err := loadFile(module, fsys, p)
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, f)
+		if strings.HasSuffix(f.Name, downSuffix) {
+			downs = append(downs, f)
+		} else {
+			files = append(files, f)
+		}
 	}
+	if err := pair(module, files, downs); err != nil {
+		return nil, err
+	}
+	return sortFiles(module, files)
+}
+
+const upSuffix, downSuffix = ".up.sql", ".down.sql"
+
+// pair gives each file of the form x.down.sql to its x.up.sql.
+func pair(module string, files, downs []*File) error {
+	byName := make(map[string]*File, len(files))
+	for _, f := range files {
+		byName[f.Name] = f
+	}
+	for _, d := range downs {
+		name := strings.TrimSuffix(d.Name, downSuffix) + upSuffix
+		up := byName[name]
+		switch {
+		case up == nil:
+			return d.located(module, "", fmt.Errorf("no file %s that it would revert", name))
+		case up.down != nil:
+			return d.located(module, "", fmt.Errorf("%s has a part pgdbm:down as well", name))
+		case d.down != nil:
+			return d.located(module, "", errors.New("directive pgdbm:down in a file that reverts another"))
+		}
+		up.down = d
+	}
+	return nil
+}
+
+// sortFiles orders files by their versions, which must be unique.
+func sortFiles(module string, files []*File) ([]*File, error) {
 	slices.SortFunc(files, func(a, b *File) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), strings.Compare(a.Name, b.Name))
 	})
-	for i, f := range files[1:] {
-		if f.number == files[i].number {
+	for i := 1; i < len(files); i++ {
+		if f, before := files[i], files[i-1]; f.number == before.number {
 			return nil, &Error{Module: module, Version: f.Version, File: f.Name,
-				Err: fmt.Errorf("version %s is also that of %s", f.Version, files[i].Name)}
+				Err: fmt.Errorf("version %s is also that of %s", f.Version, before.Name)}
 		}
 	}
 	return files, nil
@@ -118,7 +160,7 @@ func listFiles(fsys fs.FS, folder string) (paths, folders []string, err error) {
 var (
 	plainName  = regexp.MustCompile(`^([0-9]+)_.*[^_].*\.sql$`)
 	flywayName = regexp.MustCompile(`^V([0-9]+)__.+\.sql$`)
-	// Names of other tools' files that would pass for ours and are not to be run going up, or not once.
+	// Names that mean something in one spelling only, so that no file that reverts passes for one that does not.
 	foreignName = regexp.MustCompile(`(?i)\.(up|down|undo)\.sql$`)
 )
 
@@ -131,8 +173,9 @@ func parseName(name string) (int64, error) {
 	if digits == nil {
 		digits = flywayName.FindStringSubmatch(name)
 	}
-	if digits == nil || foreignName.MatchString(name) {
-		return 0, errors.New("name is none of 001_x.sql, V1__x.sql, 20060102150405_x.sql")
+	ours := strings.HasSuffix(name, upSuffix) || strings.HasSuffix(name, downSuffix)
+	if digits == nil || foreignName.MatchString(name) && !ours {
+		return 0, errors.New("name is none of 001_x.sql, 001_x.up.sql, V1__x.sql, 20060102150405_x.sql")
 	}
 	n, err := strconv.ParseInt(digits[1], 10, 64)
 	if err != nil {
@@ -164,13 +207,71 @@ func (f *File) load(fsys fs.FS) error {
 	if i := invalidByte(f.Source); i >= 0 {
 		return at(i, "byte %#02x is not text in UTF-8", f.Source[i])
 	}
+	down, err := f.cutDown()
+	if err != nil {
+		return err
+	}
+	if err := f.parse(); err != nil || down == "" {
+		return err
+	}
+	f.down = &File{Name: f.Name, Path: f.Path, Version: f.Version, number: f.number, Source: down}
+	if err = f.down.parse(); err != nil {
+		f.Source = down // where the error is
+	}
+	return err
+}
+
+// cutDown leaves in Source what is before the line -- pgdbm:down, and returns what is behind it, at the same place of a
+// text that is blank before: so positions in it are those in the file.
+func (f *File) cutDown() (string, error) {
+	directives, err := sqltemplate.Directives(f.Source)
+	if err != nil {
+		return "", err
+	}
+	keep, cut := "", -1
+	for _, d := range directives {
+		switch {
+		case d.Name == "no-templates" && d.Head && cut < 0:
+			keep = "-- pgdbm:no-templates" // it is for the whole file
+		case d.Name != "down":
+		case cut >= 0:
+			return "", at(d.Offset, "second directive pgdbm:down")
+		case d.Args != "" || strings.TrimRight(f.Source[:d.Offset], " \t") != strings.TrimRight(f.Source[:lineStart(f.Source, d.Offset)], " \t"):
+			return "", at(d.Offset, "directive pgdbm:down takes a line of its own")
+		default:
+			cut = d.Offset
+		}
+	}
+	if cut < 0 {
+		return "", nil
+	}
+	source := f.Source
+	f.Source = source[:lineStart(source, cut)]
+	above := blank(source[:cut])
+	line := blank("-- pgdbm:down")
+	if keep != "" {
+		line = keep // longer, on a line of its own
+	}
+	rest := strings.IndexByte(source[cut:], '\n')
+	if rest < 0 {
+		return above + line, nil
+	}
+	return above + line + source[cut+rest:], nil
+}
+
+// lineStart returns where the line of an offset begins.
+func lineStart(s string, offset int) int { return strings.LastIndexByte(s[:offset], '\n') + 1 }
+
+// parse checks the text.
+func (f *File) parse() error {
+	var err error
 	if f.template, err = sqltemplate.ParseFile(f.Source); err != nil {
 		return err
 	}
 	if f.pieces, err = sqltemplate.Split(f.Source); err != nil {
 		return err
 	}
-	if err := f.check(); err != nil {
+	if err = f.check(); err != nil {
 		return err
 	}
 	return f.hash()

@@ -17,6 +17,7 @@ import (
 type outside struct {
 	*migration
 	file       *File
+	up         *File // when file reverts it
 	statements []statement
 	work       *session
 	began      time.Time
@@ -77,7 +78,11 @@ func (o *outside) apply(ctx context.Context) error {
 		o.noteFailure(ctx, err)
 		return err
 	}
-	o.noteApplied(ctx, o.file, time.Since(o.began))
+	if o.up == nil {
+		o.noteApplied(ctx, o.file, time.Since(o.began))
+	} else {
+		o.noteReverted(ctx, o.file, time.Since(o.began))
+	}
 	return nil
 }
 
@@ -225,7 +230,10 @@ func (o *outside) begin(ctx context.Context) error {
 	err := o.enterSchema(ctx, o.work)
 	if err == nil {
 		var results []*pgconn.Result
-		results, err = o.work.commit(ctx, []string{o.runner.recordBegun(o.target, o.file, o.done)})
+		results, err = o.work.commit(ctx, []string{o.recordBegun()})
+		if err == nil && len(results[0].Rows) == 0 {
+			err = errors.New("ledger row is gone")
+		}
 		if err == nil {
 			o.attempts, err = strconv.Atoi(string(results[0].Rows[0][0]))
 		}
@@ -325,7 +333,7 @@ func (o *outside) runAtomic(ctx context.Context, s *statement) error {
 
 // record writes that one more statement is in effect, and commits.
 func (o *outside) record(ctx context.Context, s *session, begin string) error {
-	statements := append(o.ownRole(o.file), o.runner.recordProgress(o.target, o.file, o.done+1, time.Since(o.began)))
+	statements := append(o.ownRole(o.file), o.recordProgress(o.done+1))
 	if begin != "" {
 		statements = append([]string{begin}, statements...)
 	}
@@ -373,20 +381,31 @@ func tookEffect(s *statement, err error) bool {
 
 // recordBegun writes that a file has begun, or has been taken up again with done statements in effect. It returns the
 // number of attempts. Over a row that says that the file is in effect it violates the NOT NULL of attempts.
-func (r *Runner) recordBegun(t Target, f *File, done int) string {
-	return r.record(t, f, outcome{state: Running, done: done, hash: f.prefixHash(done)}) +
+func (o *outside) recordBegun() string {
+	hash := o.file.prefixHash(o.done)
+	if o.up != nil {
+		return fmt.Sprintf(`update %s set state = 'running', direction = 'down', stmt_done = %d, stmt_total = %d, stmt_hash = %s,
+error = null, error_sqlstate = null, attempts = attempts + 1 where %s returning attempts`,
+			ledgerTable, o.done, o.file.Statements, literal(hash), rowOf(o.target, o.file))
+	}
+	return o.runner.record(o.target, o.file, outcome{state: Running, done: o.done, hash: hash}) +
 		", attempts = case when m.state in ('failed', 'running') then m.attempts + 1 end returning m.attempts"
 }
 
-// recordProgress writes that the first done statements are in effect, and with the last of them the file.
-func (r *Runner) recordProgress(t Target, f *File, done int, took time.Duration) string {
-	state, hash := Running, literal(f.prefixHash(done))
-	if done == f.Statements {
+// recordProgress writes that the first done statements have run, and with the last of them that the file is in effect,
+// or in effect no more.
+func (o *outside) recordProgress(done int) string {
+	row := rowOf(o.target, o.file) + " and state = 'running'"
+	state, hash := Running, literal(o.file.prefixHash(done))
+	if done == o.file.Statements {
+		if o.up != nil {
+			return "delete from " + ledgerTable + " where " + row
+		}
 		state, hash = Applied, "null"
 	}
 	return fmt.Sprintf(`update %s set state = %s, stmt_done = %d, stmt_hash = %s, duration_ms = %s,
-applied_at = pg_catalog.clock_timestamp(), error = null, error_sqlstate = null where %s and state = 'running'`,
-		ledgerTable, literal(string(state)), done, hash, milliseconds(took), rowOf(t, f))
+applied_at = pg_catalog.clock_timestamp(), error = null, error_sqlstate = null where %s`,
+		ledgerTable, literal(string(state)), done, hash, milliseconds(time.Since(o.began)), row)
 }
 
 // rowOf is the condition that picks the row of a file.
@@ -405,9 +424,12 @@ func (o *outside) noteFailure(ctx context.Context, cause error) {
 	if e, ok := errors.AsType[*Error](cause); ok {
 		cause = e.Err
 	}
-	state := Running
+	change := ""
 	if pgErr, ok := errors.AsType[*pgconn.PgError](cause); ok && pgErr.Severity == "ERROR" && o.done == 0 && !o.resumed {
-		state = Failed
+		change = "state = 'failed', "
+		if o.up != nil {
+			change = fmt.Sprintf("state = 'applied', direction = null, stmt_done = %[1]d, stmt_total = %[1]d, stmt_hash = null, ", o.up.Statements)
+		}
 	}
 	o.endWork(ctx)
 	s, err := o.runner.acquire(ctx)
@@ -415,8 +437,8 @@ func (o *outside) noteFailure(ctx context.Context, cause error) {
 		defer s.close()
 		// Somebody may have taken the file up meanwhile, when it was the lock that was lost.
 		_, err = s.exec(ctx, "begin isolation level read committed read write", "set local statement_timeout = '2s'",
-			fmt.Sprintf(`update %s set state = %s, error = %s, error_sqlstate = %s where %s and state = 'running' and attempts = %d`,
-				ledgerTable, literal(string(state)), literal(cause.Error()), nullable(sqlState(cause)), rowOf(o.target, o.file), o.attempts),
+			fmt.Sprintf(`update %s set %serror = %s, error_sqlstate = %s where %s and state = 'running' and attempts = %d`,
+				ledgerTable, change, literal(cause.Error()), nullable(sqlState(cause)), rowOf(o.target, o.file), o.attempts),
 			"commit")
 	}
 	if err != nil {

@@ -2,7 +2,11 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"math"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -48,6 +52,9 @@ type Target struct {
 	Names  *sqltemplate.Names // of Schema and of the modules that the files name; nil: of Schema alone
 
 	Requires []string // modules that this one requires, for the ledger
+	To       string   // the version at which Up ends; "" is the last
+
+	to int64 // as a number
 }
 
 // Result is what a migration did.
@@ -55,6 +62,7 @@ type Result struct {
 	Module   string
 	Schema   string
 	Applied  []AppliedFile // by this call, in order; also what was applied before an error
+	Reverted []AppliedFile // likewise
 	Warnings []Warning
 }
 
@@ -80,6 +88,20 @@ func (t *Target) complete() error {
 		}
 		t.Names = names
 	}
+	return t.completeTo()
+}
+
+// completeTo resolves the version at which to end, which must be a file's.
+func (t *Target) completeTo() error {
+	if t.To == "" {
+		t.to = math.MaxInt64
+		return nil
+	}
+	n, err := strconv.ParseInt(t.To, 10, 64)
+	if err != nil || !slices.ContainsFunc(t.Files, func(f *File) bool { return f.number == n }) {
+		return t.wrap(fmt.Errorf("version %s: no file has it", t.To))
+	}
+	t.to = n
 	return nil
 }
 
@@ -150,7 +172,9 @@ func (t *Target) plan(results []*pgconn.Result) (*Plan, error) {
 			db.conflicts[string(row[0])] = conflict{string(row[1]), string(row[2]), string(row[3])}
 		}
 	}
-	return newPlan(t.Module, t.Schema, t.Files, db), nil
+	plan := newPlan(t.Module, t.Schema, t.Files, db)
+	plan.Pending = slices.DeleteFunc(plan.Pending, func(f *File) bool { return f.number > t.to })
+	return plan, nil
 }
 
 // Up applies what is pending, each file with its ledger row in one transaction. Any number of processes may do so at

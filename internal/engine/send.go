@@ -61,12 +61,13 @@ func (f *File) messages(expanded string) ([]message, error) {
 
 // blank replaces all but line ends by space, byte for byte.
 func blank(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c == '\n' {
-			return c
+	b := bytes.Repeat([]byte{' '}, len(s))
+	for i := range len(s) {
+		if s[i] == '\n' {
+			b[i] = '\n'
 		}
-		return ' '
-	}, s)
+	}
+	return string(b)
 }
 
 // send runs one message and returns how many of its statements were completed. Rows that statements return are read
