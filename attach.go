@@ -121,7 +121,7 @@ func (s sourced) attachOne(ctx context.Context, m *loaded, attached map[string]s
 	if err != nil {
 		return nil, err
 	}
-	if m.Files == nil {
+	if !m.migrates() {
 		if err := s.pool.core.runner(db.Schema()).EnsureSchema(ctx, db.Schema()); err != nil {
 			return nil, fmt.Errorf("module %s: %w", m.Name, publicError(err))
 		}
@@ -287,6 +287,7 @@ func (c *core) runner(schema string) *engine.Runner {
 		Logger:   c.log(),
 		Tool:     tool,
 		MaxConns: int(c.maxConns),
+		Go:       c.runGo,
 	}
 }
 
@@ -318,8 +319,8 @@ func init() {
 		if err != nil {
 			return nil, engine.Target{}, err
 		}
-		if l.files == nil {
-			return nil, engine.Target{}, fmt.Errorf("module %s: %w", m.Name, errors.New("no migrations: Files is nil"))
+		if !l.migrates() {
+			return nil, engine.Target{}, fmt.Errorf("module %s: %w", m.Name, errors.New("no migrations: Files and Go are nil"))
 		}
 		s, err := openSource(ctx, d)
 		if err != nil {

@@ -28,6 +28,10 @@ type Module struct {
 	// migrations.
 	Files fs.FS
 
+	// Go are migrations written in Go. They run among those of Files, in the
+	// order of their versions. With Files nil they are all there is.
+	Go []GoMigration
+
 	// Requires names modules whose tables this one's SQL names, as
 	// {{tables.other.x}}. Their schemas are found in the ledger, so they must
 	// have been attached before.
@@ -65,12 +69,20 @@ func (m Module) load() (*loaded, error) {
 		}
 	}
 	l := &loaded{Module: m}
-	if m.Files == nil {
-		return l, nil
-	}
 	var err error
-	if l.files, err = engine.Load(m.Name, m.Files); err != nil {
-		return nil, publicError(err)
+	if m.Files != nil {
+		if l.files, err = engine.Load(m.Name, m.Files); err != nil {
+			return nil, publicError(err)
+		}
+	}
+	if len(m.Go) > 0 {
+		if l.files, err = m.addGo(l.files); err != nil {
+			return nil, publicError(err)
+		}
 	}
 	return l, nil
 }
+
+// migrates reports whether the module has migrations; without, it has no
+// ledger rows either.
+func (l *loaded) migrates() bool { return l.Files != nil || len(l.Go) > 0 }

@@ -37,6 +37,8 @@
 //
 // The part that reverts is free to change after the file was applied.
 //
+// Migrations in Go, [pgdbm.GoMigration], run among the files by their versions.
+//
 // A statement waits two seconds for the locks of other sessions, since all who
 // come after it wait behind it. Then the file's transaction is rolled back and
 // tried again after a pause, up to ten times; the log says who was in the way.

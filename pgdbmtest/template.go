@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io/fs"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -97,6 +98,10 @@ func (c Config) key(facts []string, modules []pgdbm.Module) (string, error) {
 		put(h, "module", m.Name, m.Schema, fmt.Sprint(m.Files != nil), fmt.Sprint(len(m.Requires)))
 		put(h, m.Requires...)
 		put(h, m.Extensions...)
+		for _, g := range m.Go {
+			// What the function does nobody can read: the program that has it stands for it.
+			put(h, "go", fmt.Sprint(g.Version), g.Name, executable())
+		}
 		if m.Files == nil {
 			continue
 		}
@@ -106,6 +111,20 @@ func (c Config) key(facts []string, modules []pgdbm.Module) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12], nil
 }
+
+// executable is a hash of the test's program.
+var executable = sync.OnceValue(func() string {
+	path, err := os.Executable()
+	if err != nil {
+		return err.Error()
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	sum := sha256.Sum256(program)
+	return hex.EncodeToString(sum[:])
+})
 
 // put writes parts so that no two lists of them write the same bytes.
 func put(h hash.Hash, parts ...string) {

@@ -3,6 +3,7 @@ package sqltemplate
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ func NewNames(schema string, aliases map[string]string) (*Names, error) {
 
 // Schema returns the schema, unquoted.
 func (n *Names) Schema() string { return n.schema }
+
+// Aliases returns the modules that templates may name, each with its schema, in no order.
+func (n *Names) Aliases() iter.Seq2[string, string] { return maps.All(n.aliases) }
 
 // schemaOf returns the schema of a module; "" is the module whose template it is. The schema is empty if there is none.
 func (n *Names) schemaOf(module string) string {

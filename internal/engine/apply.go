@@ -206,6 +206,12 @@ func (m *migration) refused(err error) error {
 // send expands the file and runs it inside the session's transaction, which it must leave open. Its error is an
 // [*Error] that says where in the file.
 func (m *migration) send(ctx context.Context, f *File) error {
+	if f.call != nil {
+		if err := m.callGo(ctx, m.session, f); err != nil {
+			return m.located(f, err)
+		}
+		return m.stillOpen(f)
+	}
 	expanded, err := f.template.Expand(m.target.Names)
 	if err != nil {
 		return m.located(f, err)
@@ -230,6 +236,10 @@ func (m *migration) send(ctx context.Context, f *File) error {
 			return e
 		}
 	}
+	return m.stillOpen(f)
+}
+
+func (m *migration) stillOpen(f *File) error {
 	if m.session.pg.TxStatus() != 'T' {
 		return m.located(f, ErrTransactionEnded)
 	}

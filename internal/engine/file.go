@@ -28,6 +28,7 @@ type File struct {
 
 	NoTransaction bool // each statement runs on its own, as the file's head says
 
+	call     *Call // what runs instead of a text
 	down     *File // what reverts it; nil when there is nothing
 	number   int64
 	template *sqltemplate.Template
@@ -72,7 +73,7 @@ func Load(module string, fsys fs.FS) ([]*File, error) {
 	if err := pair(module, files, downs); err != nil {
 		return nil, err
 	}
-	return sortFiles(module, files)
+	return SortFiles(module, files)
 }
 
 const upSuffix, downSuffix = ".up.sql", ".down.sql"
@@ -99,8 +100,8 @@ func pair(module string, files, downs []*File) error {
 	return nil
 }
 
-// sortFiles orders files by their versions, which must be unique.
-func sortFiles(module string, files []*File) ([]*File, error) {
+// SortFiles orders files by their versions, which must be unique.
+func SortFiles(module string, files []*File) ([]*File, error) {
 	slices.SortFunc(files, func(a, b *File) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), strings.Compare(a.Name, b.Name))
 	})

@@ -58,7 +58,9 @@ func (o *outside) apply(ctx context.Context) error {
 	if err != nil {
 		return o.located(o.file, err)
 	}
-	if o.statements, err = o.file.statements(expanded); err != nil {
+	if o.file.call != nil {
+		o.statements = []statement{{head: []string{""}}}
+	} else if o.statements, err = o.file.statements(expanded); err != nil {
 		return o.located(o.file, fmt.Errorf("expanded text: %w", err))
 	}
 	if len(o.statements) != o.file.Statements {
@@ -300,6 +302,9 @@ func (o *outside) misplaced(s *statement, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
+	if o.file.call != nil {
+		return o.located(o.file, err)
+	}
 	line, column := o.file.locate(o.target.Names, s.message, s.first, err)
 	if sqlState(err) == codeInsufficientRight {
 		err = o.refused(err)
@@ -352,7 +357,12 @@ func (o *outside) runBare(ctx context.Context, s *statement) error {
 		return err
 	}
 	if !done {
-		if _, err = o.work.send(ctx, s.message); err != nil && !(o.resumed && tookEffect(s, err)) {
+		if o.file.call != nil {
+			err = o.callGo(ctx, o.work, o.file)
+		} else {
+			_, err = o.work.send(ctx, s.message)
+		}
+		if err != nil && !(o.resumed && tookEffect(s, err)) {
 			return err
 		}
 		if err := o.restore(ctx, s); err != nil {

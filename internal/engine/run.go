@@ -20,6 +20,9 @@ type Runner struct {
 	Logger  *slog.Logger // not nil
 	Tool    string       // name and version of the program, for the ledger
 
+	// Go calls the functions of Go migrations; nil when there are none.
+	Go GoFunc
+
 	// InTransaction says that the connection is in a transaction of somebody else's: what would write is refused.
 	InTransaction bool
 

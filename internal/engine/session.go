@@ -21,7 +21,8 @@ const cleanupTimeout = 5 * time.Second
 // A session is a held connection. It speaks the simple protocol only: one message carries many statements, and leaves
 // no portal open that would pin a snapshot and no prepared statement that a pooler would lose.
 type session struct {
-	pg      *pgconn.PgConn
+	conn    *pgx.Conn
+	pg      *pgconn.PgConn // of conn
 	release func(discard bool)
 	dirty   bool // a file ran on it: its session state may be anything
 }
@@ -31,7 +32,7 @@ func (r *Runner) acquire(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{pg: conn.PgConn(), release: release}, nil
+	return &session{conn: conn, pg: conn.PgConn(), release: release}, nil
 }
 
 // exec runs the statements in one round trip. On an error it returns the results of those before the failed one.
