@@ -313,6 +313,13 @@ func version() string {
 
 func init() {
 	bridge.PublicError = publicError
+	bridge.Reader = func(ctx context.Context, db any) (*engine.Runner, error) {
+		d := db.(*DB)
+		if _, err := openSource(ctx, d); err != nil {
+			return nil, err
+		}
+		return d.h.core.runner(d.h.schema), nil
+	}
 	bridge.Prepare = func(ctx context.Context, db, module any) (*engine.Runner, engine.Target, error) {
 		d, m := db.(*DB), module.(Module)
 		l, err := m.load()

@@ -65,4 +65,10 @@
 // Such a file takes two connections: the other one holds the lock, in a
 // transaction that no concurrent index waits for. It takes a direct connection,
 // too: behind a pooler it is refused unless [UpOptions] allows it.
+//
+// # Databases that went their own way
+//
+// [Baseline] records what another tool has applied. [Verify] tells where files,
+// ledger and schema disagree, and [Repair] accepts a changed file, with the
+// reason. [Remove] ends a module.
 package migrate

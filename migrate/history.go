@@ -28,6 +28,10 @@ type Entry struct {
 	// StatementsDone of Statements are in effect: fewer than all only of a
 	// file outside a transaction that has not ended.
 	StatementsDone, Statements int
+
+	RepairedAt   time.Time // when [Repair] last accepted a change of the file; else zero
+	RepairedBy   string
+	RepairReason string
 }
 
 // HistoryOptions narrows what [History] returns; nil is the same as its zero
@@ -66,10 +70,15 @@ func History(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *HistoryOption
 }
 
 func entry(e engine.Entry) Entry {
-	return Entry{
+	out := Entry{
 		Module: e.Module, Schema: e.Schema, Version: e.Version, File: e.File, State: State(e.State),
 		At: e.AppliedAt, Duration: e.Duration, Actor: e.Actor, Application: e.Application, Tool: e.Tool,
 		Attempts: e.Attempts, SQLState: e.SQLState, Error: e.Message,
 		StatementsDone: e.StatementsDone, Statements: e.StatementsTotal,
+		RepairedBy: e.RepairedBy, RepairReason: e.RepairReason,
 	}
+	if e.RepairedAt != nil {
+		out.RepairedAt = *e.RepairedAt
+	}
+	return out
 }

@@ -30,6 +30,10 @@ var (
 	// ErrInterrupted: a file outside a transaction has not ended, and what
 	// the program has now cannot continue it.
 	ErrInterrupted = engine.ErrInterrupted
+	// ErrNotRecorded: the ledger has nothing of what is to be changed.
+	ErrNotRecorded = engine.ErrNotRecorded
+	// ErrRequired: something else needs what is to be removed.
+	ErrRequired = engine.ErrRequired
 	// ErrNoDown: nothing reverts a version that is to be reverted.
 	ErrNoDown = engine.ErrNoDown
 	// ErrBlocked: other sessions held the locks that a file needs, in each of
@@ -232,7 +236,12 @@ func Status(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, _ *StatusOptions)
 		return nil, bridge.PublicError(err)
 	}
 	status := &StatusResult{Module: t.Module, Schema: t.Schema, Warnings: warnings(p.Warnings),
-		Problem: bridge.PublicError(p.Err())}
+		Versions: versionsOf(p), Problem: bridge.PublicError(p.Err())}
+	return status, nil
+}
+
+func versionsOf(p *engine.Plan) []Version {
+	var versions []Version
 	for _, s := range p.Steps {
 		v := Version{Version: s.Version, File: s.File, State: State(s.State)}
 		if s.Err != nil {
@@ -242,9 +251,9 @@ func Status(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, _ *StatusOptions)
 			e := entry(*s.Entry)
 			v.Entry = &e
 		}
-		status.Versions = append(status.Versions, v)
+		versions = append(versions, v)
 	}
-	return status, nil
+	return versions
 }
 
 func warnings(ws []engine.Warning) []Warning {

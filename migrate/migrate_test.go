@@ -256,3 +256,72 @@ func TestDownAndRedoTellWhatTheyDid(t *testing.T) {
 		t.Errorf("no module: %v, %v", down, err)
 	}
 }
+
+func TestBaselineRepairVerifyAndRemove(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := handle(t, "m")
+	m := pgdbm.Module{Name: "m", Files: files("1_a.sql", createA, "2_b.sql", createB)}
+	for _, sql := range []string{"CREATE SCHEMA m", "CREATE TABLE m.a (id int, more int)"} {
+		if _, err := db.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base, err := migrate.Baseline(ctx, db, m, &migrate.BaselineOptions{To: "1"})
+	if err != nil || !reflect.DeepEqual(versions(base.Recorded), []string{"1 1_a.sql"}) {
+		t.Fatalf("baseline: %+v, %v", base, err)
+	}
+	if up, err := migrate.Up(ctx, db, m, nil); err != nil || !reflect.DeepEqual(versions(up.Applied), []string{"2 2_b.sql"}) {
+		t.Fatalf("up: %+v, %v", up, err)
+	}
+	verified, err := migrate.Verify(ctx, db, m, nil)
+	want := []migrate.Difference{{Kind: "column", Name: "a.more", Have: "integer"}}
+	if err != nil || verified.OK() || !reflect.DeepEqual(verified.Differences, want) || len(verified.Versions) != 2 {
+		t.Fatalf("verify: %+v, %v", verified, err)
+	}
+	m.Files = files("1_a.sql", "CREATE TABLE {{tables.a}} (id int, more int);", "2_b.sql", createB)
+	if verified, err = migrate.Verify(ctx, db, m, nil); err != nil || len(verified.Problems) != 1 || !errors.Is(verified.Problems[0], migrate.ErrChanged) {
+		t.Errorf("verify: %+v, %v", verified, err)
+	}
+	var me *pgdbm.MigrationError
+	if _, err := migrate.Repair(ctx, db, m, nil); !errors.As(err, &me) || !strings.Contains(err.Error(), "reason") {
+		t.Errorf("no reason: %v", err)
+	}
+	repair, err := migrate.Repair(ctx, db, m, &migrate.RepairOptions{Reason: "as it was by hand"})
+	if err != nil || !reflect.DeepEqual(repair.Repaired, []migrate.Repaired{{Version: "1", File: "1_a.sql", Was: migrate.Changed, Schemas: []string{"m"}}}) {
+		t.Errorf("repair: %+v, %v", repair, err)
+	}
+	if verified, err = migrate.Verify(ctx, db, m, nil); err != nil || !verified.OK() {
+		t.Errorf("verify: %+v, %v", verified, err)
+	}
+	entries, err := migrate.History(ctx, db, m, nil)
+	if err != nil || entries[0].RepairReason != "as it was by hand" || entries[0].RepairedBy == "" || entries[0].RepairedAt.IsZero() || !entries[1].RepairedAt.IsZero() {
+		t.Errorf("history: %+v, %v", entries, err)
+	}
+	twin, err := db.Pool().Schema("twin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := migrate.Up(ctx, twin, m, nil); err != nil {
+		t.Fatal(err)
+	}
+	if verified, err = migrate.Verify(ctx, db, m, &migrate.VerifyOptions{Against: twin}); err != nil || !verified.OK() {
+		t.Errorf("verify against a twin: %+v, %v", verified, err)
+	}
+	if _, err := pgdbm.Attach(ctx, db.Pool(), pgdbm.Module{Name: "other", Requires: []string{"twins"}, Files: files("1_a.sql", createA)}); err == nil {
+		t.Error("a module that is not there was found")
+	}
+	removed, err := migrate.Remove(ctx, db, m, nil)
+	if err != nil || !removed.Dropped {
+		t.Errorf("remove: %+v, %v", removed, err)
+	}
+	if _, err := pgdbm.Attach(ctx, db.Pool(), pgdbm.Module{Name: "other", Requires: []string{"m"}, Files: files("1_a.sql", createA)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := migrate.Remove(ctx, twin, m, nil); !errors.Is(err, migrate.ErrRequired) || !errors.As(err, &me) {
+		t.Errorf("required: %v", err)
+	}
+	if _, err := migrate.Remove(ctx, db, m, nil); !errors.Is(err, migrate.ErrNotRecorded) {
+		t.Errorf("again: %v", err)
+	}
+}

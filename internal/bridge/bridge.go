@@ -19,6 +19,9 @@ const LedgerFormat = engine.LedgerFormat
 // and loads the module and resolves what it requires.
 var Prepare func(ctx context.Context, db, module any) (*engine.Runner, engine.Target, error)
 
+// Reader makes an engine run of a *pgdbm.DB, for reading.
+var Reader func(ctx context.Context, db any) (*engine.Runner, error)
+
 // PublicError turns the engine's error types into those of package pgdbm.
 var PublicError func(error) error
 

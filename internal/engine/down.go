@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // DownOptions say what to revert.
@@ -67,7 +65,7 @@ func (r *Runner) down(ctx context.Context, t Target, o DownOptions, res *Result)
 	}
 	if !f.Ledger.Delete {
 		return nil, &PrivilegeError{Role: f.Role, Schema: LedgerSchema,
-			Statements: []string{"GRANT DELETE ON " + ledgerTable + " TO " + sqltemplate.Quote(f.Role)}}
+			Statements: []string{f.grantDelete()}}
 	}
 	if len(f.ledgerStatements()) > 0 {
 		if err := r.ensureLedger(ctx, f); err != nil {
@@ -147,7 +145,7 @@ func (t *Target) revertible(s *Step) (*File, error) {
 	switch {
 	case f.down == nil:
 		err = fmt.Errorf("%w: it has no down", ErrNoDown)
-	case s.State == Baselined:
+	case s.Entry.State == Baselined:
 		err = fmt.Errorf("%w: it was in effect before", ErrNoDown)
 	case s.State == Changed:
 		return nil, s.Err

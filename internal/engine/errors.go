@@ -32,6 +32,10 @@ var (
 	ErrCommitUnknown = errors.New("connection lost during commit, outcome unknown")
 	// ErrTransactionEnded: a file ended the transaction that it ran in.
 	ErrTransactionEnded = errors.New("file ended its transaction")
+	// ErrNotRecorded: the ledger has nothing of what is to be changed.
+	ErrNotRecorded = errors.New("not recorded")
+	// ErrRequired: something else needs what is to be removed.
+	ErrRequired = errors.New("required")
 	// ErrNoDown: there is nothing that reverts a version.
 	ErrNoDown = errors.New("cannot be reverted")
 	// ErrBlocked: other sessions held the locks that a file needs, in each of its attempts.
