@@ -208,6 +208,9 @@ func checkOutside(head []string) error {
 		if begins(head[i+1:], "on") || begins(head[i+1:], "if", "not", "exists", "on") {
 			return errors.New("CREATE INDEX CONCURRENTLY without a name for the index")
 		}
+		if slices.ContainsFunc(head[i+1:min(i+5, len(head))], func(w string) bool { return strings.HasPrefix(lowerASCII(w), `u&"`) }) {
+			return errors.New("CREATE INDEX CONCURRENTLY with a name in U&")
+		}
 	}
 	return nil
 }

@@ -1,6 +1,12 @@
 package engine
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
 
 // Poll makes the runner wait for locks by these times.
 func Poll(r *Runner, first, max, reportAfter time.Duration) {
@@ -54,3 +60,26 @@ func Ping(r *Runner, every time.Duration) {
 
 // FirstWords is what logs show of a query.
 var FirstWords = firstWords
+
+// Statements are the texts that a file outside a transaction is sent as.
+func Statements(f *File, names *sqltemplate.Names) ([]string, error) {
+	expanded, err := f.template.Expand(names)
+	if err != nil {
+		return nil, err
+	}
+	statements, err := f.statements(expanded)
+	var texts []string
+	for _, s := range statements {
+		texts = append(texts, s.sql)
+	}
+	return texts, err
+}
+
+// Object describes what a statement leaves behind when it is interrupted, "" when nothing.
+func Object(sql string) string {
+	o := parseObject(sql)
+	if o.kind == noObject {
+		return ""
+	}
+	return strings.TrimSpace(fmt.Sprint(o.kind, " ", o.name, " ", o.relation, " ", o.other))
+}
