@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,7 @@ func start(t *testing.T, env []string, args ...string) (*screen, chan int) {
 	// reading; the race detector's exit code would hide the command's.
 	cmd.Env = append(os.Environ(), "CI=", "NO_COLOR=", "TERM=xterm-256color", "GORACE=exitcode=0")
 	cmd.Env = append(cmd.Env, env...)
+	cmd.Dir = t.TempDir()
 	person, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 80})
 	if err != nil {
 		t.Fatal(err)
@@ -164,6 +166,26 @@ func TestNobodyIsAskedUnderCI(t *testing.T) {
 	s, code := start(t, []string{"CI=true"}, "choose")
 	s.wait("nobody to ask")
 	if got := <-code; got != exitUsage {
+		t.Errorf("exit code %d", got)
+	}
+}
+
+func TestAnAppsModulesAreAskedFor(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, code := start(t, []string{"NO_COLOR=1"}, "new", "app", "shop", "--replace", root)
+	s.wait("Which modules")
+	s.press("Users\n")
+	s.wait("lower case")
+	s.press("users, orders\n")
+	s.wait("2. Yes, a schema for each")
+	s.press("2\n")
+	s.wait("wrote shop/internal/orders/orders.go")
+	s.wait("wrote shop/internal/tenants/tenants.go")
+	if got := <-code; got != exitOK {
 		t.Errorf("exit code %d", got)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -33,10 +32,12 @@ func TestScripts(t *testing.T) {
 			for _, name := range []string{"CI", "PGDBM_POSTGRES_BIN"} {
 				env.Setenv(name, os.Getenv(name))
 			}
-			if strings.HasPrefix(filepath.Base(env.WorkDir), "script-testdatabases") {
-				return setServer(env)
+			root, err := filepath.Abs("../..")
+			env.Setenv("CHECKOUT", root)
+			if s, serverErr := server(); serverErr == nil {
+				env.Setenv("SERVER", s.URL(""))
 			}
-			return nil
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"checkjson":      checkJSON,
@@ -67,14 +68,6 @@ func TestScripts(t *testing.T) {
 var server = sync.OnceValues(func() (*localpg.Server, error) {
 	return localpg.Start(context.Background(), &localpg.Options{Fetch: true})
 })
-
-// setServer gives a script its URL, if there is one.
-func setServer(env *testscript.Env) error {
-	if s, err := server(); err == nil {
-		env.Setenv("SERVER", s.URL(""))
-	}
-	return nil
-}
 
 // checkServer reads what "server start --json" printed.
 func checkServer(ts *testscript.TestScript, neg bool, args []string) {

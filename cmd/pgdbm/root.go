@@ -64,7 +64,7 @@ its own.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	color := colorFlag("auto")
 	root.PersistentFlags().Var(&color, "color", "colour the output: auto, always or never")
-	root.AddCommand(newChoose(), newDemo(), newServer(), newTest())
+	root.AddCommand(newChoose(), newDemo(), newNew(), newServer(), newTest())
 	return root
 }
 
