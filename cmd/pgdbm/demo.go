@@ -16,8 +16,8 @@ func newDemo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the three patterns on real data, on a server of its own",
-		Long: `demo starts a private PostgreSQL server, loads countries, regions and airports of
-the world into it, and shows what pgdbm promises, checking each claim against
+		Long: `demo starts a private PostgreSQL server, loads countries, regions and airports
+of the world into it, and shows what pgdbm promises, checking each claim against
 the server. It needs PostgreSQL's server binaries and leaves nothing behind. It
 exits with 1 if a claim does not hold.`,
 		Example: "  pgdbm demo\n  pgdbm demo --json",

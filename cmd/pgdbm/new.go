@@ -18,8 +18,8 @@ func newNew() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Write a service, an application, a library, or tests",
-		Long: `new writes programs and libraries that compile, pass their tests and run at once.
-Nothing that exists is overwritten.`,
+		Long: `new writes programs and libraries that compile, pass their tests and run at
+once. Nothing that exists is overwritten.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -124,8 +124,9 @@ func newTests() *cobra.Command {
 		Use:   "tests [FOLDER]",
 		Short: "Add tests that run a package's module in every mode",
 		Long: `tests adds ` + scaffold.TestFile + ` to the package in a folder, this one if none is named.
-The test runs the package's pgdbm.Module alone and in a host, through its function
-of a context and a pgdbm.Source, or through pgdbm.Attach where there is none.`,
+The test runs the package's pgdbm.Module alone and in a host, through its
+function of a context and a pgdbm.Source, or through pgdbm.Attach where there is
+none.`,
 		Example: "  pgdbm new tests ./catalog\n  pgdbm new tests ./orders --require example.com/shop/catalog.Module",
 		Args:    maxOneArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -140,7 +141,7 @@ of a context and a pgdbm.Source, or through pgdbm.Attach where there is none.`,
 			return writeScaffold(cmd, asJSON, dir, []scaffold.File{file}, []string{"go test ./" + filepath.ToSlash(filepath.Clean(dir))})
 		},
 	}
-	cmd.Flags().StringSliceVar(&requires, "require", nil, "a module that this one requires, as IMPORTPATH.VARIABLE;\nmay be repeated")
+	cmd.Flags().StringSliceVar(&requires, "require", nil, "a module that this one requires, as\nIMPORTPATH.VARIABLE; may be repeated")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was written as one JSON object")
 	return cmd
 }
