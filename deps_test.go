@@ -50,7 +50,7 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 		"/internal/engine":  {"/sqltemplate"},
 		"/internal/testdb":  {"/localpg", "/pgdbmtest"},
 		"/internal/testurl": {},
-		"/pgdbmtest":        {"", "/internal/bridge", "/internal/testurl", "/localpg"},
+		"/pgdbmtest":        {"", "/internal/bridge", "/internal/testurl", "/localpg", "/sqltemplate"},
 		"/localpg":          {},
 		"/sqltemplate":      {},
 	}

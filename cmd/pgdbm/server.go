@@ -47,7 +47,7 @@ type serverFlags struct {
 func (f *serverFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.tcp, "tcp", false, "listen on 127.0.0.1 too, with a password")
 	cmd.Flags().BoolVar(&f.durable, "durable", false, "sync to disk as in production")
-	cmd.Flags().StringVar(&f.postgres, "postgres", "", "PostgreSQL's `version`, fetched if need be, or the folder of its programs")
+	cmd.Flags().StringVar(&f.postgres, "postgres", "", "`version` to use, fetched if need be, or a folder")
 }
 
 func (f *serverFlags) start(ctx context.Context) (*localpg.Server, error) {
@@ -72,9 +72,9 @@ func newServerStart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
 		Short: "Start a server, or find the one that runs, and make it stay",
-		Long: `start starts a private PostgreSQL server that stays until "pgdbm server stop" or,
-with --for, for a time. When one with the same options runs already, as tests
-start it, that one stays. PostgreSQL is fetched when the machine has none.`,
+		Long: `start starts a private PostgreSQL server that stays until "pgdbm server stop",
+or, with --for, for a time. When one with the same options runs already, as
+tests start it, that one stays. PostgreSQL is fetched when the machine has none.`,
 		Example: "  pgdbm server start\n  pgdbm server start --tcp --postgres 17 --for 8h",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -107,7 +107,7 @@ start it, that one stays. PostgreSQL is fetched when the machine has none.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().DurationVar(&keep, "for", 0, "end it after this `time`, such as 8h, once nobody uses it")
+	cmd.Flags().DurationVar(&keep, "for", 0, "let it end after this `time`, such as 8h")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
@@ -118,8 +118,8 @@ func newServerStop() *cobra.Command {
 		Use:   "stop [ID...]",
 		Short: "Let servers end that were made to stay",
 		Long: `stop ends the servers that "pgdbm server start", or a failed test, made to stay:
-all of them, or those with these IDs of "pgdbm server status". One that tests are
-using ends after them, with --now at once.`,
+all of them, or those with these IDs of "pgdbm server status". One that tests
+are using ends after them, with --now at once.`,
 		Example: "  pgdbm server stop\n  pgdbm server stop 1f2e3d4c --now",
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			out := cmd.OutOrStdout()
