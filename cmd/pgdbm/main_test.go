@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/pgdbm/pgdbm/localpg"
+	"github.com/pgdbm/pgdbm/pgdbmtest"
 )
 
 // The test binary runs as the command, so that scripts see its exit code.
@@ -36,6 +37,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CHECKOUT", root)
 			if s, serverErr := server(); serverErr == nil {
 				env.Setenv("SERVER", s.URL(""))
+				env.Setenv("DATABASE", pgdbmtest.URL(t))
 			}
 			return err
 		},
@@ -45,6 +47,7 @@ func TestScripts(t *testing.T) {
 			"exitcode":       exitCode,
 			"checkserver":    checkServer,
 			"leavedatabases": leaveDatabases,
+			"sql":            execSQL,
 			"stopserver":     stopServer,
 		},
 		Condition: func(name string) (bool, error) {
@@ -92,6 +95,16 @@ func stopServer(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no such server in %+v", all)
+}
+
+// execSQL runs SQL on the script's own database.
+func execSQL(ts *testscript.TestScript, neg bool, args []string) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("DATABASE"))
+	ts.Check(err)
+	defer conn.Close(ctx)
+	_, err = conn.PgConn().Exec(ctx, args[0]).ReadAll()
+	ts.Check(err)
 }
 
 // leaveDatabases makes what tests of a dead process leave behind.

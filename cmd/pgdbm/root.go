@@ -9,17 +9,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes, fixed for the whole command.
-const (
-	exitOK          = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitInterrupted = 130
-)
-
-// usageError marks errors of the command line itself.
-type usageError struct{ error }
-
 // run executes the command line and returns the exit code. Results go to
 // stdout, everything else to stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -35,12 +24,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "pgdbm: interrupted")
 		return exitInterrupted
 	}
-	fmt.Fprintf(stderr, "pgdbm: %v\n", err)
-	if _, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprintln(stderr, "Run 'pgdbm --help' for usage.")
-		return exitUsage
+	code := codeOf(err)
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(stderr, "pgdbm: %s\n", text)
 	}
-	return exitFailed
+	if text := hint(err); text != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", text)
+	}
+	if code == exitUsage {
+		fmt.Fprintln(stderr, "Run 'pgdbm --help' for usage.")
+	}
+	return code
 }
 
 func newRoot() *cobra.Command {
@@ -64,7 +58,7 @@ its own.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	color := colorFlag("auto")
 	root.PersistentFlags().Var(&color, "color", "colour the output: auto, always or never")
-	root.AddCommand(newChoose(), newDemo(), newNew(), newServer(), newTest())
+	root.AddCommand(newChoose(), newDemo(), newMigrate(), newNew(), newServer(), newTest())
 	return root
 }
 

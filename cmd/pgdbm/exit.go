@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pgdbm/pgdbm/migrate"
+)
+
+// Exit codes, fixed for the whole command.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitDrift       = 3 // history or schema are not as the files say
+	exitPending     = 4 // only with --check
+	exitBusy        = 5 // a lock was not to be had, or the time is up
+	exitPartial     = 6 // some schemas of a fleet
+	exitInterrupted = 130
+)
+
+// usageError marks errors of the command line itself.
+type usageError struct{ error }
+
+// codedError is an error with an exit code of its own. An empty one has been
+// said already.
+type codedError struct {
+	code int
+	error
+}
+
+func (e codedError) Unwrap() error { return e.error }
+
+// codeOf is the code that an error ends the command with.
+func codeOf(err error) int {
+	if coded, ok := errors.AsType[codedError](err); ok {
+		return coded.code
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	for _, is := range []struct {
+		code    int
+		targets []error
+	}{
+		{exitBusy, []error{migrate.ErrLocked, migrate.ErrBlocked, context.DeadlineExceeded}},
+		{exitDrift, []error{
+			migrate.ErrOrder, migrate.ErrChanged, migrate.ErrMissing, migrate.ErrConflict,
+			migrate.ErrSchemaGone, migrate.ErrInterrupted, migrate.ErrNotRecorded,
+		}},
+	} {
+		for _, target := range is.targets {
+			if errors.Is(err, target) {
+				return is.code
+			}
+		}
+	}
+	return exitFailed
+}
+
+// hint is what to do about an error, or "".
+func hint(err error) string {
+	for _, h := range []struct {
+		target error
+		text   string
+	}{
+		{migrate.ErrChanged, "bring back the file as it was applied and put the change into a new one; or accept it: pgdbm migrate repair --reason '...'"},
+		{migrate.ErrMissing, "bring back the file, or deploy the program that has it"},
+		{migrate.ErrOrder, "give the file a number above those that are applied"},
+		{migrate.ErrConflict, "two modules bear one name: rename one of them"},
+		{migrate.ErrSchemaGone, "end the module there: pgdbm migrate remove"},
+		{migrate.ErrBlocked, "run it again when those who hold the lock are done; --lock-timeout and --lock-attempts wait longer"},
+		{migrate.ErrLocked, "another migration is at work: wait, or raise --timeout"},
+		{migrate.ErrPooled, "connect to the server itself for files outside a transaction, or pass --through-pooler"},
+		{migrate.ErrNoDown, "write what reverts it, into a .down.sql file or behind a line -- pgdbm:down"},
+	} {
+		if errors.Is(err, h.target) {
+			return h.text
+		}
+	}
+	return ""
+}

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/migrate"
+)
+
+// changeJSON is what a command that changes a schema did, also before an error.
+type changeJSON struct {
+	Module   string     `json:"module"`
+	Schema   string     `json:"schema"`
+	Applied  []fileJSON `json:"applied,omitempty"`
+	Reverted []fileJSON `json:"reverted,omitempty"`
+	Recorded []fileJSON `json:"recorded,omitempty"`
+	Warnings []string   `json:"warnings,omitempty"`
+	Error    string     `json:"error,omitempty"`
+}
+
+// report writes what was done, and returns err.
+func (c changeJSON) report(out io.Writer, asJSON bool, err error) error {
+	if asJSON {
+		if err != nil {
+			c.Error = err.Error()
+		}
+		return errors.Join(err, writeJSON(out, c))
+	}
+	for _, part := range []struct {
+		verb  string
+		files []fileJSON
+	}{{"reverted", c.Reverted}, {"applied", c.Applied}, {"recorded", c.Recorded}} {
+		for _, f := range part.files {
+			fmt.Fprintf(out, "%-8s  %s  %.0f ms\n", part.verb, f.File, f.MS)
+		}
+	}
+	for _, w := range c.Warnings {
+		fmt.Fprintf(out, "warning   %s\n", w)
+	}
+	if err == nil && len(c.Reverted)+len(c.Applied)+len(c.Recorded) == 0 {
+		fmt.Fprintf(out, "module %s in schema %s: nothing to do\n", c.Module, c.Schema)
+	}
+	return err
+}
+
+func warningTexts(ws []migrate.Warning) (texts []string) {
+	for _, w := range ws {
+		texts = append(texts, strings.TrimPrefix(w.File+": "+w.Text, ": "))
+	}
+	return texts
+}
+
+func newMigrateUp() *cobra.Command {
+	var f moduleFlags
+	var lock lockFlags
+	var to string
+	cmd := &cobra.Command{
+		Use:     "up",
+		Short:   "Apply what is pending",
+		Long:    `up applies the pending migrations in order, each in its own transaction.`,
+		Example: "  pgdbm migrate up --module billing --url postgres://localhost/app\n  pgdbm migrate up --module billing --to 12",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := lock.check(); err != nil {
+				return err
+			}
+			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				o := migrate.UpOptions{
+					To: to, LockTimeout: lock.lockTimeout, LockAttempts: lock.lockAttempts,
+					StatementTimeout: lock.statementTimeout, ThroughPooler: lock.throughPooler,
+				}
+				res, err := migrate.Up(ctx, db, m, &o)
+				c := changeJSON{Module: f.name, Schema: db.Schema()}
+				if res != nil {
+					c.Applied, c.Warnings = filesJSON(res.Applied), warningTexts(res.Warnings)
+				}
+				return c.report(cmd.OutOrStdout(), f.asJSON, err)
+			})
+		},
+	}
+	f.add(cmd)
+	lock.add(cmd)
+	cmd.Flags().StringVar(&to, "to", "", "`version` to end with")
+	return cmd
+}
+
+func newMigrateDown() *cobra.Command {
+	var f moduleFlags
+	var lock lockFlags
+	var to string
+	var steps int
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "Revert the newest versions",
+		Long: `down reverts the newest version, or as many as --steps or --to say, by the
+.down.sql files or the parts behind "-- pgdbm:down". That may lose data: it asks,
+or takes --yes.`,
+		Example: "  pgdbm migrate down --module billing --yes\n  pgdbm migrate down --module billing --to 3",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := lock.check(); err != nil {
+				return err
+			}
+			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				if err := confirm(cmd, yes, fmt.Sprintf("Revert migrations of %s in schema %s?", f.name, db.Schema())); err != nil {
+					return err
+				}
+				o := migrate.DownOptions{
+					Steps: steps, To: to, LockTimeout: lock.lockTimeout, LockAttempts: lock.lockAttempts,
+					StatementTimeout: lock.statementTimeout, ThroughPooler: lock.throughPooler,
+				}
+				res, err := migrate.Down(ctx, db, m, &o)
+				c := changeJSON{Module: f.name, Schema: db.Schema()}
+				if res != nil {
+					c.Reverted = filesJSON(res.Reverted)
+				}
+				return c.report(cmd.OutOrStdout(), f.asJSON, err)
+			})
+		},
+	}
+	f.add(cmd)
+	lock.add(cmd)
+	cmd.Flags().StringVar(&to, "to", "", "`version` that is the newest afterwards, 0 for none")
+	cmd.Flags().IntVar(&steps, "steps", 0, "how many versions, the newest first (default 1)")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func newMigrateRedo() *cobra.Command {
+	var f moduleFlags
+	var lock lockFlags
+	var steps int
+	var yes bool
+	cmd := &cobra.Command{
+		Use:     "redo",
+		Short:   "Revert the newest versions and apply them again",
+		Long:    `redo is down and up again, while you write a migration. It asks, or takes --yes.`,
+		Example: "  pgdbm migrate redo --module billing --yes",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := lock.check(); err != nil {
+				return err
+			}
+			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				if err := confirm(cmd, yes, fmt.Sprintf("Repeat migrations of %s in schema %s?", f.name, db.Schema())); err != nil {
+					return err
+				}
+				o := migrate.RedoOptions{
+					Steps: steps, LockTimeout: lock.lockTimeout, LockAttempts: lock.lockAttempts,
+					StatementTimeout: lock.statementTimeout, ThroughPooler: lock.throughPooler,
+				}
+				res, err := migrate.Redo(ctx, db, m, &o)
+				c := changeJSON{Module: f.name, Schema: db.Schema()}
+				if res != nil {
+					c.Reverted, c.Applied = filesJSON(res.Reverted), filesJSON(res.Applied)
+				}
+				return c.report(cmd.OutOrStdout(), f.asJSON, err)
+			})
+		},
+	}
+	f.add(cmd)
+	lock.add(cmd)
+	cmd.Flags().IntVar(&steps, "steps", 0, "how many versions, the newest ones (default 1)")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func newMigrateBaseline() *cobra.Command {
+	var f moduleFlags
+	var to string
+	cmd := &cobra.Command{
+		Use:   "baseline",
+		Short: "Record migrations as in effect without running them",
+		Long: `baseline records the files up to a version as in effect: for a schema that
+another tool, or a hand, has brought there. "verify" tells whether that is so.`,
+		Example: "  pgdbm migrate baseline --module billing --to 12",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				res, err := migrate.Baseline(ctx, db, m, &migrate.BaselineOptions{To: to})
+				c := changeJSON{Module: f.name, Schema: db.Schema()}
+				if res != nil {
+					c.Recorded = filesJSON(res.Recorded)
+				}
+				return c.report(cmd.OutOrStdout(), f.asJSON, err)
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&to, "to", "", "`version` to end with (default: the last)")
+	return cmd
+}
+
+func newMigrateRepair() *cobra.Command {
+	var f moduleFlags
+	var o migrate.RepairOptions
+	cmd := &cobra.Command{
+		Use:   "repair",
+		Short: "Accept that files differ from what was applied",
+		Long: `repair records the files as they are now as those that were applied, with who,
+when and why. Nothing runs: the schema must already be what the files make.`,
+		Example: "  pgdbm migrate repair --module billing --reason 'typo in a comment'",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Reason == "" {
+				return usageError{errors.New("--reason: required")}
+			}
+			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				res, err := migrate.Repair(ctx, db, m, &o)
+				if err != nil {
+					return err
+				}
+				out := cmd.OutOrStdout()
+				if f.asJSON {
+					return writeJSON(out, repairReport(res))
+				}
+				for _, r := range res.Repaired {
+					fmt.Fprintf(out, "accepted  %s  was %s, in %s\n", r.File, r.Was, strings.Join(r.Schemas, ", "))
+				}
+				if len(res.Repaired) == 0 {
+					fmt.Fprintln(out, "no file differs")
+				}
+				return nil
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&o.Reason, "reason", "", "`why`; it is recorded")
+	cmd.Flags().StringVar(&o.By, "by", "", "`who` accepts it (default: the session's user)")
+	cmd.Flags().StringSliceVar(&o.Versions, "only", nil, "`versions` to accept (default: all that differ)")
+	return cmd
+}
+
+func repairReport(res *migrate.RepairResult) any {
+	type repaired struct {
+		Version string   `json:"file_version"`
+		File    string   `json:"file"`
+		Was     string   `json:"was"`
+		Schemas []string `json:"schemas"`
+	}
+	list := []repaired{}
+	for _, r := range res.Repaired {
+		list = append(list, repaired{r.Version, r.File, string(r.Was), r.Schemas})
+	}
+	return struct {
+		Module   string     `json:"module"`
+		Schema   string     `json:"schema"`
+		Repaired []repaired `json:"repaired"`
+	}{res.Module, res.Schema, list}
+}
+
+func newMigrateRemove() *cobra.Command {
+	var f moduleFlags
+	var keep, yes bool
+	cmd := &cobra.Command{
+		Use:   "remove",
+		Short: "End a module: drop its schema and forget its history",
+		Long: `remove drops the schema with all its data and forgets what was applied there. It
+refuses while another module needs it. It asks, or takes --yes.`,
+		Example: "  pgdbm migrate remove --module billing --schema tenant_42 --yes",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				question := fmt.Sprintf("Drop schema %s with all its data?", db.Schema())
+				if keep {
+					question = fmt.Sprintf("Forget the history of %s in schema %s?", f.name, db.Schema())
+				}
+				if err := confirm(cmd, yes, question); err != nil {
+					return err
+				}
+				res, err := migrate.Remove(ctx, db, m, &migrate.RemoveOptions{KeepObjects: keep})
+				if err != nil {
+					return err
+				}
+				if f.asJSON {
+					return writeJSON(cmd.OutOrStdout(), struct {
+						Module  string `json:"module"`
+						Schema  string `json:"schema"`
+						Dropped bool   `json:"dropped"`
+					}{res.Module, res.Schema, res.Dropped})
+				}
+				done := "its history is forgotten"
+				if res.Dropped {
+					done = "dropped, and its history is forgotten"
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "module %s in schema %s: %s\n", res.Module, res.Schema, done)
+				return nil
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&keep, "keep-objects", false, "forget the history only")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
