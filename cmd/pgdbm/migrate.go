@@ -118,10 +118,10 @@ type lockFlags struct {
 
 func (f *lockFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.DurationVar(&f.lockTimeout, "lock-timeout", 0, "`time` to wait for others' locks, in each attempt (default 2s)")
-	flags.IntVar(&f.lockAttempts, "lock-attempts", 0, "`number` of attempts where others hold locks (default 10)")
+	flags.DurationVar(&f.lockTimeout, "lock-timeout", 0, "`time` to wait for others' locks (default 2s)")
+	flags.IntVar(&f.lockAttempts, "lock-attempts", 0, "attempts where others hold locks (default 10)")
 	flags.DurationVar(&f.statementTimeout, "statement-timeout", 0, "`time` that a statement may take (default: any)")
-	flags.BoolVar(&f.throughPooler, "through-pooler", false, "run files outside a transaction behind a pooler, too")
+	flags.BoolVar(&f.throughPooler, "through-pooler", false, "no-transaction files behind a pooler, too")
 }
 
 func (f *lockFlags) check() error {

@@ -23,8 +23,8 @@ func newMigrateNew() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Write the next migration file",
-		Long: `new writes a migration that does nothing yet, numbered behind those of the folder in their
-style: 004_name.sql, V4__name.sql or 20060102150405_name.sql.`,
+		Long: `new writes a migration that does nothing yet, numbered behind those of the
+folder in their style: 004_name.sql, V4__name.sql or 20060102150405_name.sql.`,
 		Example: "  pgdbm migrate new add_invoices\n  pgdbm migrate new add_invoices --dir billing/migrations --down",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -54,7 +54,7 @@ style: 004_name.sql, V4__name.sql or 20060102150405_name.sql.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations; made if it is not there")
+	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations")
 	cmd.Flags().BoolVar(&down, "down", false, "with a part that reverts it")
 	cmd.Flags().BoolVar(&noTransaction, "no-transaction", false, "for CREATE INDEX CONCURRENTLY and its like")
 	cmd.Flags().BoolVar(&timestamp, "timestamp", false, "number it by the time, in a folder that is empty")

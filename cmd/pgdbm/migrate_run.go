@@ -100,8 +100,8 @@ func newMigrateDown() *cobra.Command {
 		Use:   "down",
 		Short: "Revert the newest versions",
 		Long: `down reverts the newest version, or as many as --steps or --to say, by the
-.down.sql files or the parts behind "-- pgdbm:down". That may lose data: it asks,
-or takes --yes.`,
+.down.sql files or the parts behind "-- pgdbm:down". That may lose data: it
+asks, or takes --yes.`,
 		Example: "  pgdbm migrate down --module billing --yes\n  pgdbm migrate down --module billing --to 3",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -127,7 +127,7 @@ or takes --yes.`,
 	}
 	f.add(cmd)
 	lock.add(cmd)
-	cmd.Flags().StringVar(&to, "to", "", "`version` that is the newest afterwards, 0 for none")
+	cmd.Flags().StringVar(&to, "to", "", "newest `version` afterwards, 0 for none")
 	cmd.Flags().IntVar(&steps, "steps", 0, "how many versions, the newest first (default 1)")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
