@@ -8,7 +8,7 @@ RACE    ?= $(if $(shell command -v $$($(GO) env CC)),-race)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: demo test test-matrix check bench fuzz release-check
+.PHONY: demo test test-matrix soak check bench fuzz release-check
 
 # Shows the three patterns on real data, on a server of its own.
 demo:
@@ -28,6 +28,10 @@ VERSIONS ?= 14 15 16 17 18
 test-matrix:
 	@set -e; for v in $(VERSIONS); do bin=$$($(GO) run ./cmd/pgdbm server fetch $$v); \
 		echo "==== PostgreSQL $$v: $$bin"; PGDBM_POSTGRES_BIN=$$bin $(MAKE) --no-print-directory test; done
+
+# Deploys that race each other, with 50 processes of each kind killed.
+soak:
+	$(GO) test $(RACE) -count=1 -timeout 60m -v -run '^TestDeployRaces$$' ./internal/engine -kills 50
 
 check:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
