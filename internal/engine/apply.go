@@ -101,9 +101,9 @@ func (m *migration) apply(ctx context.Context, f *File) error {
 	if f.NoTransaction {
 		return m.applyOutside(ctx, f)
 	}
-	if err := m.enterSchema(ctx, m.session); err != nil {
+	if err := m.enterSchema(ctx); err != nil {
 		m.abandon(ctx)
-		return err
+		return m.retryOr(ctx, f, err, nil)
 	}
 	if err := m.setTimeouts(ctx, f); err != nil {
 		m.abandon(ctx)
@@ -174,7 +174,9 @@ func pathOf(schema string) string {
 
 // enterSchema creates the target schema when it is missing. CREATE SCHEMA IF NOT EXISTS would take the privilege to
 // create schemas even for one that exists.
-func (m *migration) enterSchema(ctx context.Context, s *session) error {
+func (m *migration) enterSchema(ctx context.Context) error { return m.enterSchemaOn(ctx, m.session) }
+
+func (m *migration) enterSchemaOn(ctx context.Context, s *session) error {
 	if m.facts.Schema != nil {
 		return nil
 	}

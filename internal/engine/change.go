@@ -83,13 +83,13 @@ func (r *Runner) Baseline(ctx context.Context, t Target, to string) ([]*File, er
 		files = nil
 		var statements []string
 		for _, f := range t.Files {
-			if f.number > t.to {
+			if t.to != nil && f.number > *t.to {
 				break
 			}
 			switch s := m.plan.step(f.Version); s.State {
 			case Pending, Failed, Late:
 				files = append(files, f)
-				statements = append(statements, r.record(t, f, outcome{state: Baselined, done: f.Statements})+
+				statements = append(statements, r.recordOutcome(t, f, outcome{state: Baselined, done: f.Statements})+
 					", attempts = case when m.state = 'failed' then m.attempts end")
 			case Running:
 				return nil, f.located(t.Module, t.Schema, fmt.Errorf("version %s: %w", f.Version, ErrInterrupted))

@@ -17,11 +17,21 @@
 // # Transactions
 //
 // A file, its ledger row and the creation of its schema commit together or not at all. After any crash, running again
-// continues where the ledger ends.
+// continues where the ledger ends. A statement waits for the locks of others for a short time only; then the whole
+// transaction is rolled back and tried again.
+//
+// # Outside a transaction
+//
+// A file that asks for it runs statement by statement, and its row says how far it is. A statement that may run in a
+// transaction commits together with that record. Before another one runs, what an interrupted run of it has left is
+// cleared away, or its effect recognised. Meanwhile the connection that has the schema's lock only holds it: in a
+// transaction without snapshot, number or locks on relations, for which nothing waits that waits for old transactions.
+// The connection that runs the statements has a lock of its own, for the session, which outlives a process that is
+// killed for as long as its statement does.
 //
 // # Connections
 //
-// One at a time is enough, so a pool of one serves. A connection that ran a file is closed and not given back. Before
+// One at a time is enough, so a pool of one serves, save for files outside a transaction, which take two. A connection that ran a file is closed and not given back. Before
 // that the next file of the same run may use it, when no statement of those before sets anything for the session; what
 // other files may have set is undone, since behind a transaction pooler the server's side lives on.
 package engine

@@ -46,7 +46,7 @@ func (r *Runner) Redo(ctx context.Context, t Target, steps int) (*Result, error)
 	if err != nil || len(reverted) == 0 {
 		return res, t.wrap(err)
 	}
-	t.to = reverted[0]
+	t.to = &reverted[0]
 	return res, t.wrap(r.up(ctx, t, res))
 }
 

@@ -291,3 +291,9 @@ func (d *database) asSuperuser() {
 		d.t.Skip("takes a superuser")
 	}
 }
+
+// encrypted reports whether connections use TLS.
+func (d *database) encrypted() bool {
+	d.t.Helper()
+	return d.value("select coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false)") == "true"
+}

@@ -166,13 +166,13 @@ cross join lateral (%s
 // recordApplied writes the row of a file that ran. Over a row that says anything but failed it violates the NOT NULL
 // of attempts and takes the whole transaction back: the file ran in spite of somebody who does not take our lock.
 func (r *Runner) recordApplied(t Target, f *File, took time.Duration) string {
-	return r.record(t, f, outcome{state: Applied, took: took, done: f.Statements}) +
+	return r.record(t, f, Applied, took, f.Statements, "", "") +
 		", attempts = case when m.state = 'failed' then m.attempts + 1 end"
 }
 
 // recordFailed writes the row of a file that failed and was rolled back. It replaces nothing but an earlier failure.
 func (r *Runner) recordFailed(t Target, f *File, took time.Duration, code, message string) string {
-	return r.record(t, f, outcome{state: Failed, took: took, code: code, message: message}) +
+	return r.record(t, f, Failed, took, 0, code, message) +
 		", attempts = m.attempts + 1 where m.state = 'failed'"
 }
 
@@ -186,7 +186,12 @@ type outcome struct {
 }
 
 // record is an upsert that its callers complete with what becomes of attempts.
-func (r *Runner) record(t Target, f *File, o outcome) string {
+func (r *Runner) record(t Target, f *File, state State, took time.Duration, done int, code, message string) string {
+	return r.recordOutcome(t, f, outcome{state: state, took: took, done: done, code: code, message: message})
+}
+
+// recordOutcome is as record.
+func (r *Runner) recordOutcome(t Target, f *File, o outcome) string {
 	values := []struct{ column, value string }{
 		{"state", literal(string(o.state))},
 		{"file_name", literal(f.Name)},

@@ -229,12 +229,12 @@ func (o *outside) begin(ctx context.Context) error {
 	if _, err := o.work.exec(ctx, begin(o.facts.Version)...); err != nil {
 		return o.located(o.file, err)
 	}
-	err := o.enterSchema(ctx, o.work)
+	err := o.enterSchemaOn(ctx, o.work)
 	if err == nil {
 		var results []*pgconn.Result
 		results, err = o.work.commit(ctx, []string{o.recordBegun()})
 		if err == nil && len(results[0].Rows) == 0 {
-			err = errors.New("ledger row is gone")
+			return errAgain // a killed process has got further than the plan says
 		}
 		if err == nil {
 			o.attempts, err = strconv.Atoi(string(results[0].Rows[0][0]))
@@ -248,7 +248,6 @@ func (o *outside) begin(ctx context.Context) error {
 		err = o.refused(err)
 	}
 	if errors.Is(err, errSchemaRace) {
-		o.endWork(ctx)
 		return err
 	}
 	return o.located(o.file, err)
@@ -390,16 +389,25 @@ func tookEffect(s *statement, err error) bool {
 }
 
 // recordBegun writes that a file has begun, or has been taken up again with done statements in effect. It returns the
-// number of attempts. Over a row that says that the file is in effect it violates the NOT NULL of attempts.
+// number of attempts, and no row when the ledger does not say any more what the plan was made of: a process that was
+// killed has lost the schema's lock at once, while the last message that it sent may have committed after that.
 func (o *outside) recordBegun() string {
 	hash := o.file.prefixHash(o.done)
 	if o.up != nil {
-		return fmt.Sprintf(`update %s set state = 'running', direction = 'down', stmt_done = %d, stmt_total = %d, stmt_hash = %s,
-error = null, error_sqlstate = null, attempts = attempts + 1 where %s returning attempts`,
-			ledgerTable, o.done, o.file.Statements, literal(hash), rowOf(o.target, o.file))
+		return fmt.Sprintf(`update %s m set state = 'running', direction = 'down', stmt_done = %d, stmt_total = %d, stmt_hash = %s,
+error = null, error_sqlstate = null, attempts = attempts + 1 where %s and %s returning m.attempts`,
+			ledgerTable, o.done, o.file.Statements, literal(hash), rowOf(o.target, o.file), o.expected("applied", "m.direction = 'down'"))
 	}
-	return o.runner.record(o.target, o.file, outcome{state: Running, done: o.done, hash: hash}) +
-		", attempts = case when m.state in ('failed', 'running') then m.attempts + 1 end returning m.attempts"
+	return o.runner.recordOutcome(o.target, o.file, outcome{state: Running, done: o.done, hash: hash}) +
+		", attempts = m.attempts + 1 where " + o.expected("failed", "m.direction is null") + " returning m.attempts"
+}
+
+// expected is the condition that the row m is as the plan has seen it.
+func (o *outside) expected(fresh, direction string) string {
+	if !o.resumed {
+		return "m.state = " + literal(fresh)
+	}
+	return fmt.Sprintf("m.state = 'running' and m.stmt_done = %d and %s", o.done, direction)
 }
 
 // recordProgress writes that the first done statements have run, and with the last of them that the file is in effect,

@@ -132,6 +132,23 @@ func TestPythonBug6AWaiterDoesNotDeadlockWithAConcurrentIndex(t *testing.T) {
 	}
 }
 
+func TestPythonBug6DeploysThatWaitDoNotHangAConcurrentIndex(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	d.exec("create schema app; create table app.big as select generate_series(1, 20000) as x")
+	tg := target(t, "app", "app", "1_a.sql", outsideHead+"create index concurrently i on {{tables.big}} (x);", "2_b.sql", "create table b ();")
+	programs := make([]*program, 8)
+	for i := range programs {
+		programs[i] = d.program(two)
+	}
+	together(t, 8, func(i int) error {
+		_, err := programs[i].Up(t.Context(), tg)
+		return err
+	})
+	d.want("true", "select indisvalid from pg_index where indexrelid = 'app.i'::regclass")
+	d.want("2 2", "select count(*) || ' ' || sum(attempts) from pgdbm.migrations where state = 'applied'")
+}
+
 func TestPythonBug8LongMigrationsOutlastTheStatementTimeout(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
@@ -321,6 +338,19 @@ func TestPythonBug19OnlyStatementsCountAsAChange(t *testing.T) {
 	d.want("1", "select count(distinct semantic_hash) from pgdbm.migrations")
 }
 
+func TestPythonBug19AChangeCanBeAccepted(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	p.up(target(t, "app", "app", "1_a.sql", "create table {{tables.a}} (x int);"))
+	changed := target(t, "app", "app", "1_a.sql", "create table {{tables.a}} (x bigint);")
+	if _, err := p.Repair(t.Context(), changed, engine.RepairOptions{Reason: "widened by hand"}); err != nil {
+		t.Fatal(err)
+	}
+	p.up(changed)
+	d.want("widened by hand", "select repair_reason from pgdbm.migrations")
+}
+
 func TestPythonBug20LookingWritesNothingAndTakesNoLock(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
@@ -371,6 +401,26 @@ func TestPythonBug21NothingRunsWithoutTheLockOrTwice(t *testing.T) {
 	}
 }
 
+func TestPythonBug21NothingIsRevertedWithoutTheLockOrByDeletingARow(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	tg := target(t, "app", "app", "1_a.sql", "create table a ();\n-- pgdbm:down\ndrop table a;")
+	p.up(tg)
+	release := d.hold(engine.SchemaKey("app"))
+	waits := 0
+	engine.OnWait(p.Runner, func() {
+		if waits++; waits == 2 {
+			d.want("1 1", "select (select count(*) from pgdbm.migrations) || ' ' || (select count(*) from pg_tables where schemaname = 'app')")
+			release()
+		}
+	})
+	if _, err := p.Down(t.Context(), tg, engine.DownOptions{}); err != nil || waits < 2 {
+		t.Errorf("%d waits, %v", waits, err)
+	}
+	d.want("0 0", "select (select count(*) from pgdbm.migrations) || ' ' || (select count(*) from pg_tables where schemaname = 'app')")
+}
+
 func TestPythonBug22ErrorsKeepWhatTheServerSaid(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
@@ -384,6 +434,22 @@ func TestPythonBug22ErrorsKeepWhatTheServerSaid(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", err, want)
 	}
 	d.want("failed 42883 1", "select concat_ws(' ', state, error_sqlstate, attempts) from pgdbm.migrations")
+}
+
+func TestPythonBug23VersionsAreNumbersGoingDownToo(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	var list []string
+	for _, n := range []int{2, 9, 10, 100} {
+		list = append(list, fmt.Sprintf("%d_x.sql", n), fmt.Sprintf("create table t%[1]d ();\n-- pgdbm:down\ndrop table t%[1]d;", n))
+	}
+	tg := target(t, "app", "app", list...)
+	p.up(tg)
+	if res, err := p.Down(t.Context(), tg, engine.DownOptions{To: "9"}); err != nil || reverted(res) != "100 10" {
+		t.Errorf("reverted %q, %v", reverted(res), err)
+	}
+	d.want("t2 t9", "select string_agg(tablename, ' ' order by tablename) from pg_tables where schemaname = 'app'")
 }
 
 func TestPythonBug24ASchemaThatExistsTakesNoPrivilegeToCreate(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -57,7 +56,7 @@ type Target struct {
 	Requires []string // modules that this one requires, for the ledger
 	To       string   // the version at which Up ends; "" is the last
 
-	to int64 // as a number
+	to *int64 // as a number; nil is the last
 }
 
 // Result is what a migration did.
@@ -97,14 +96,14 @@ func (t *Target) complete() error {
 // completeTo resolves the version at which to end, which must be a file's.
 func (t *Target) completeTo() error {
 	if t.To == "" {
-		t.to = math.MaxInt64
+		t.to = nil
 		return nil
 	}
 	n, err := strconv.ParseInt(t.To, 10, 64)
 	if err != nil || !slices.ContainsFunc(t.Files, func(f *File) bool { return f.number == n }) {
 		return t.wrap(fmt.Errorf("version %s: no file has it", t.To))
 	}
-	t.to = n
+	t.to = &n
 	return nil
 }
 
@@ -176,7 +175,7 @@ func (t *Target) plan(results []*pgconn.Result) (*Plan, error) {
 		}
 	}
 	plan := newPlan(t.Module, t.Schema, t.Files, db)
-	plan.Pending = slices.DeleteFunc(plan.Pending, func(f *File) bool { return f.number > t.to })
+	plan.Pending = slices.DeleteFunc(plan.Pending, func(f *File) bool { return t.to != nil && f.number > *t.to })
 	return plan, nil
 }
 
