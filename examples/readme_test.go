@@ -124,14 +124,17 @@ func TestREADMESnippetsCompileAndRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"main.go":                  readmeHead + strings.Join(snippets, "\n") + readmeMain,
-		"main_test.go":             readmeTestHead + strings.Join(tests, "\n"),
-		"migrations/001_items.sql": blocks(t, "sql")[0],
-		"go.sum":                   string(sum),
+	files := map[string]string{
+		"main.go":      readmeHead + strings.Join(snippets, "\n") + readmeMain,
+		"main_test.go": readmeTestHead + strings.Join(tests, "\n"),
+		"go.sum":       string(sum),
 		"go.mod": fmt.Sprintf("module readme\n\ngo 1.26.0\n\nrequire github.com/pgdbm/pgdbm v0.0.0\n\n"+
 			"replace github.com/pgdbm/pgdbm => %s\n", root),
-	} {
+	}
+	for i, migration := range blocks(t, "sql") {
+		files[fmt.Sprintf("migrations/%03d_readme.sql", i+1)] = migration
+	}
+	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)

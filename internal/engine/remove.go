@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// RemoveOptions say how much to remove.
+type RemoveOptions struct {
+	KeepObjects bool // the ledger's rows only
+}
+
+// Remove ends a module in a schema: it drops the schema with all that is in it, and the module's rows with it. It is
+// refused when others need it: modules in the same schema, modules that require it, objects of other schemas.
+func (r *Runner) Remove(ctx context.Context, t Target, o RemoveOptions) (dropped bool, err error) {
+	if err := t.complete(); err != nil {
+		return false, err
+	}
+	_, err = r.change(ctx, t, true, func(m *migration) ([]string, error) {
+		dropped = false
+		entries, inEffect := 0, 0
+		for _, s := range m.plan.Steps {
+			if s.Entry != nil {
+				entries++
+			}
+		}
+		if inEffect = len(m.plan.inEffect()); entries == 0 {
+			return nil, ErrNotRecorded
+		}
+		statements := []string{fmt.Sprintf("delete from %s where module = %s and target_schema = %s", ledgerTable, literal(t.Module), literal(t.Schema))}
+		if err := m.refuseRequired(ctx); err != nil {
+			return nil, err
+		}
+		if o.KeepObjects || inEffect == 0 || m.facts.Schema == nil {
+			return statements, nil
+		}
+		if err := m.refuseShared(ctx); err != nil {
+			return nil, err
+		}
+		dropped = true
+		return append([]string{"drop schema " + sqltemplate.Quote(t.Schema) + " cascade"}, statements...), nil
+	})
+	return dropped && err == nil, t.wrap(err)
+}
+
+// refuseRequired refuses when another module requires this one and finds it in no other schema.
+func (m *migration) refuseRequired(ctx context.Context) error {
+	module := literal(m.target.Module)
+	names, err := m.list(ctx, fmt.Sprintf(`select l.module || case when l.module = l.target_schema then '' else ' in schema ' || l.target_schema end
+from (select distinct on (module, target_schema) module, target_schema, requires from %[1]s
+    where module <> %[2]s and state <> 'failed' order by module, target_schema, applied_at desc) l
+where %[2]s = any (l.requires) and not exists (select from %[1]s o where o.module = %[2]s and o.state <> 'failed' and o.target_schema <> %[3]s)
+order by 1 limit 20`, ledgerTable, module, literal(m.target.Schema)))
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("%w by module %s", ErrRequired, strings.Join(names, ", "))
+	}
+	return err
+}
+
+// refuseShared refuses when dropping the schema would take more with it than the module.
+func (m *migration) refuseShared(ctx context.Context) error {
+	schema := literal(m.target.Schema)
+	if m.target.Schema == extensionSchema {
+		return fmt.Errorf("%w by whatever else is in schema %s", ErrRequired, m.target.Schema)
+	}
+	names, err := m.list(ctx, fmt.Sprintf("select distinct module from %s where target_schema = %s and module <> %s and state <> 'failed' order by 1",
+		ledgerTable, schema, literal(m.target.Module)))
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%w: schema %q is also that of module %s", ErrRequired, m.target.Schema, strings.Join(names, ", "))
+	}
+	if names, err = m.list(ctx, dependents(schema)); err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%w by %s", ErrRequired, strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// list returns the rows of a query of one column.
+func (m *migration) list(ctx context.Context, query string) ([]string, error) {
+	results, err := m.session.exec(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, row := range results[0].Rows {
+		out = append(out, string(row[0]))
+	}
+	return out, nil
+}
+
+// dependents selects objects of other schemas that depend on objects of this one, a literal.
+func dependents(schema string) string {
+	return `with ns as (select oid from pg_catalog.pg_namespace where nspname = ` + schema + `),
+objects (class, id) as (
+    select 'pg_catalog.pg_class'::regclass, oid from pg_catalog.pg_class where relnamespace = (select oid from ns)
+    union all select 'pg_catalog.pg_type'::regclass, oid from pg_catalog.pg_type where typnamespace = (select oid from ns)
+    union all select 'pg_catalog.pg_proc'::regclass, oid from pg_catalog.pg_proc where pronamespace = (select oid from ns)),
+found as (select d.classid, d.objid, d.objsubid, case d.classid
+    when 'pg_catalog.pg_class'::regclass then (select relnamespace from pg_catalog.pg_class where oid = d.objid)
+    when 'pg_catalog.pg_type'::regclass then (select typnamespace from pg_catalog.pg_type where oid = d.objid)
+    when 'pg_catalog.pg_proc'::regclass then (select pronamespace from pg_catalog.pg_proc where oid = d.objid)
+    when 'pg_catalog.pg_constraint'::regclass then (select connamespace from pg_catalog.pg_constraint where oid = d.objid)
+    when 'pg_catalog.pg_rewrite'::regclass then (select relnamespace from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class where r.oid = d.objid)
+    when 'pg_catalog.pg_attrdef'::regclass then (select relnamespace from pg_catalog.pg_attrdef a join pg_catalog.pg_class c on c.oid = a.adrelid where a.oid = d.objid)
+    when 'pg_catalog.pg_trigger'::regclass then (select relnamespace from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid where t.oid = d.objid)
+    when 'pg_catalog.pg_policy'::regclass then (select relnamespace from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid where p.oid = d.objid)
+    end as namespace
+    from objects o join pg_catalog.pg_depend d on d.refclassid = o.class and d.refobjid = o.id where d.deptype in ('n', 'a'))
+select distinct pg_catalog.pg_describe_object(classid, objid, objsubid) from found
+join pg_catalog.pg_namespace n on n.oid = found.namespace
+where found.namespace <> (select oid from ns) and n.nspname not like 'pg\_toast%' order by 1 limit 20`
+}
