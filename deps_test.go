@@ -52,6 +52,7 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 		"/internal/testurl": {},
 		"/pgdbmtest":        {"", "/internal/bridge", "/internal/testurl", "/localpg", "/sqltemplate"},
 		"/localpg":          {},
+		"/skills":           {},
 		"/sqltemplate":      {},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...").Output()

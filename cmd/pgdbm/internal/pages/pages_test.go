@@ -1,0 +1,129 @@
+package pages
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const root = "../../../.."
+
+// all returns the pages of the documentation and the skills, by their path below
+// the repository's root.
+func all(t *testing.T) map[string]string {
+	t.Helper()
+	pages := make(map[string]string)
+	for _, pattern := range []string{"docs/*.md", "skills/*/SKILL.md"} {
+		names, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rel, err := filepath.Rel(root, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pages[filepath.ToSlash(rel)] = string(text)
+		}
+	}
+	return pages
+}
+
+func TestGoAndSQLOfPagesRun(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkout, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("go.sum", string(sum))
+	write("go.mod", strings.Replace(string(mod), "module github.com/pgdbm/pgdbm", "module pages", 1)+
+		fmt.Sprintf("\nrequire github.com/pgdbm/pgdbm v0.0.0\n\nreplace github.com/pgdbm/pgdbm => %s\n", checkout))
+	folder := regexp.MustCompile(`[^a-z]+`)
+	packages := 0
+	for name, text := range all(t) {
+		files, err := Package(name, text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for file, text := range files {
+			write(filepath.Join(folder.ReplaceAllString(strings.ToLower(name), "_"), file), text)
+		}
+		if len(files) > 0 {
+			packages++
+		}
+	}
+	if packages < 8 {
+		t.Errorf("%d pages with code", packages)
+	}
+	for _, args := range [][]string{{"vet", "-copylocks=false", "./..."}, {"test", "-count=1", "./..."}} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOPROXY=off", "GOFLAGS=-buildvcs=false")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %s: %v\n%s", args[0], err, out)
+		}
+	}
+}
+
+// Pages are to be read in a terminal too. Tables, links and generated lists may
+// be wider, and so may the code of skills, which people do not read there.
+func TestPagesFitEightyColumns(t *testing.T) {
+	t.Parallel()
+	for name, text := range all(t) {
+		text = blank(generated, text)
+		if strings.HasPrefix(name, "skills/") {
+			text = blank(fence, text)
+		}
+		for i, line := range strings.Split(text, "\n") {
+			if len([]rune(line)) > 80 && !strings.HasPrefix(line, "|") && !strings.HasPrefix(line, "description: ") && !strings.Contains(line, "](") {
+				t.Errorf("%s:%d: %d columns", name, i+1, len([]rune(line)))
+			}
+		}
+	}
+}
+
+var generated = regexp.MustCompile(`(?s)<!-- api .*?<!-- end -->`)
+
+// blank empties the lines that re matches.
+func blank(re *regexp.Regexp, text string) string {
+	return re.ReplaceAllStringFunc(text, func(s string) string { return strings.Repeat("\n", strings.Count(s, "\n")) })
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+
+func TestLinksBetweenPagesLead(t *testing.T) {
+	t.Parallel()
+	for name, text := range all(t) {
+		for _, m := range link.FindAllStringSubmatch(blank(generated, blank(fence, text)), -1) {
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
