@@ -17,8 +17,8 @@ func newSkills() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "skills",
 		Short: "List, show or install what coding agents should know of pgdbm",
-		Long: `skills are short texts for coding agents, in the form of agentskills.io. They are
-part of this command, so they fit its version.`,
+		Long: `skills are short texts for coding agents, in the form of agentskills.io. They
+are part of this command, so they fit its version.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/choose"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/pages"
+)
+
+// nexts are all places that an answer can lead to.
+func nexts() []choose.Next {
+	tenants := true
+	var all []choose.Next
+	for _, c := range []choose.Context{
+		{}, {Services: 2}, {Tenants: &tenants}, {ImportedBy: choose.Anyone},
+		{Building: choose.Worker, Processes: choose.OneProcess},
+	} {
+		all = append(all, choose.Decide(c).Next)
+	}
+	return all
+}
+
+// The shell blocks of a page run one after the other, in an empty folder that
+// has the command and, as $PGDBM, a checkout.
+func TestShellOfPagesRuns(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(names) < 10 {
+		t.Fatalf("%d pages, %v", len(names), err)
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := ""
+		for _, b := range pages.Blocks(string(text)) {
+			switch b.Language {
+			case "sh":
+				blocks++
+				script += b.Text
+			case "go", "sql", "text", "console":
+			default:
+				t.Errorf("%s:%d: a block in %q, which no test runs", name, b.Line, b.Language)
+			}
+		}
+		if script == "" {
+			continue
+		}
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			t.Parallel()
+			runShell(t, root, script)
+		})
+	}
+	if blocks < 5 {
+		t.Errorf("%d blocks", blocks)
+	}
+}
+
+func runShell(t *testing.T, root, script string) {
+	t.Helper()
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-euc", script)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "PGDBM="+root, "GOWORK=off", "GOPROXY=off", "GOFLAGS=-buildvcs=false", "GORACE=exitcode=66")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestTheConfigurationPageHasEveryField(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for f := range reflect.TypeFor[pgdbm.Config]().Fields() {
+		if !strings.Contains(string(text), "`"+f.Name+"`") {
+			t.Errorf("no field %s", f.Name)
+		}
+	}
+}

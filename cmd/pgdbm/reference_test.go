@@ -1,0 +1,116 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+var update = flag.Bool("update", false, "write docs/commands.md anew")
+
+const referencePage = "../../docs/commands.md"
+
+// The page is what the commands say of themselves:
+//
+//	go test ./cmd/pgdbm -run Reference -update
+func TestTheCommandReferenceFollowsTheCommands(t *testing.T) {
+	t.Parallel()
+	want := reference()
+	if *update {
+		if err := os.WriteFile(referencePage, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(referencePage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Error("docs/commands.md differs from the commands: run go test ./cmd/pgdbm -run Reference -update")
+	}
+}
+
+func reference() string {
+	var b strings.Builder
+	b.WriteString(`# Commands
+
+Generated from the command's own help. Results go to stdout, all else to stderr.
+Nothing asks without a terminal, or where ` + "`CI`" + ` is set. Colour follows
+` + "`--color`" + `, else the terminal and ` + "`NO_COLOR`" + `. Shell completion: ` + "`pgdbm\ncompletion --help`" + `.
+
+| Exit code | |
+|---|---|
+| 0 | ok |
+| 1 | failed |
+| 2 | usage |
+| 130 | interrupted |
+`)
+	root := newRoot()
+	root.InitDefaultCompletionCmd()
+	for _, c := range commands(root) {
+		if c == root || strings.HasPrefix(c.CommandPath(), "pgdbm completion") || c.Name() == "help" {
+			continue
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n```text\n%s\n", c.CommandPath(), c.Short+".", c.UseLine())
+		flags(&b, c)
+		b.WriteString("```\n")
+		if c.Long != "" {
+			fmt.Fprintf(&b, "\n%s\n", c.Long)
+		}
+		if c.Example != "" {
+			fmt.Fprintf(&b, "\n```text\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
+		}
+	}
+	return b.String()
+}
+
+// flags lists a command's own flags, but for --help.
+func flags(b *strings.Builder, c *cobra.Command) {
+	c.InitDefaultHelpFlag()
+	text := c.LocalNonPersistentFlags().FlagUsages()
+	skipping, first := false, true
+	for line := range strings.Lines(text) {
+		isFlag := strings.HasPrefix(strings.TrimSpace(line), "-")
+		if isFlag {
+			skipping = strings.Contains(line, "--help ")
+		}
+		if skipping {
+			continue
+		}
+		if first {
+			b.WriteString("\n")
+			first = false
+		}
+		b.WriteString(line)
+	}
+}
+
+// Pages that answers name are there.
+func TestAnswersNamePagesAndSkillsThatExist(t *testing.T) {
+	t.Parallel()
+	all, err := allSkills()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	for _, s := range all {
+		names[s.Name] = true
+	}
+	for _, n := range nexts() {
+		if _, err := os.Stat("../../" + n.Page); err != nil {
+			t.Error(err)
+		}
+		if !names[n.Skill] {
+			t.Errorf("no skill %s", n.Skill)
+		}
+		words := strings.Fields(n.Command)
+		if c, _, err := newRoot().Find(words[1:3]); err != nil || c.Name() != words[2] {
+			t.Errorf("no command %s: %v", n.Command, err)
+		}
+	}
+}
