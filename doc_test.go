@@ -12,7 +12,7 @@ import (
 // Every exported name of the public packages has a doc comment.
 func TestEveryExportIsDocumented(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{".", "migrate", "sqltemplate", "localpg", "skills"} {
+	for _, dir := range []string{".", "migrate", "sqltemplate", "localpg", "skills", "docs"} {
 		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(names) == 0 {
 			t.Fatalf("package %s: no files, %v", dir, err)

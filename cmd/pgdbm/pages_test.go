@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/choose"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/pages"
+	"github.com/pgdbm/pgdbm/docs"
 )
 
 // nexts are all places that an answer can lead to.
@@ -31,7 +33,7 @@ func nexts() []choose.Next {
 // has the command and, as $PGDBM, a checkout.
 func TestShellOfPagesRuns(t *testing.T) {
 	t.Parallel()
-	names, err := filepath.Glob("../../docs/*.md")
+	names, err := fs.Glob(docs.FS(), "*.md")
 	if err != nil || len(names) < 10 {
 		t.Fatalf("%d pages, %v", len(names), err)
 	}
@@ -41,7 +43,7 @@ func TestShellOfPagesRuns(t *testing.T) {
 	}
 	blocks := 0
 	for _, name := range names {
-		text, err := os.ReadFile(name)
+		text, err := fs.ReadFile(docs.FS(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +61,7 @@ func TestShellOfPagesRuns(t *testing.T) {
 		if script == "" {
 			continue
 		}
-		t.Run(filepath.Base(name), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			runShell(t, root, script)
 		})
@@ -86,7 +88,7 @@ func runShell(t *testing.T, root, script string) {
 
 func TestTheConfigurationPageHasEveryField(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/configuration.md")
+	text, err := fs.ReadFile(docs.FS(), "configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,16 +3,19 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pgdbm/pgdbm/docs"
 )
 
 var update = flag.Bool("update", false, "write docs/commands.md anew")
 
-const referencePage = "../../docs/commands.md"
+const referencePage = "commands.md"
 
 // The page is what the commands say of themselves:
 //
@@ -21,12 +24,12 @@ func TestTheCommandReferenceFollowsTheCommands(t *testing.T) {
 	t.Parallel()
 	want := reference()
 	if *update {
-		if err := os.WriteFile(referencePage, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile("../../docs/"+referencePage, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	got, err := os.ReadFile(referencePage)
+	got, err := fs.ReadFile(docs.FS(), referencePage)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +105,7 @@ func TestAnswersNamePagesAndSkillsThatExist(t *testing.T) {
 		names[s.Name] = true
 	}
 	for _, n := range nexts() {
-		if _, err := os.Stat("../../" + n.Page); err != nil {
+		if _, err := fs.Stat(docs.FS(), strings.TrimPrefix(n.Page, "docs/")); err != nil {
 			t.Error(err)
 		}
 		if !names[n.Skill] {

@@ -3,6 +3,7 @@ package choose
 import (
 	"fmt"
 	"io"
+	"path"
 	"strings"
 )
 
@@ -47,7 +48,7 @@ func (a Answer) WriteText(w io.Writer, colour bool) error {
 	}
 	p.head("Next")
 	p.item("  ", a.Next.Command)
-	p.item("  ", "read "+a.Next.Page+", or: pgdbm skills show "+a.Next.Skill)
+	p.item("  ", "pgdbm docs "+strings.TrimSuffix(path.Base(a.Next.Page), ".md")+" prints "+a.Next.Page)
 	_, err := io.WriteString(w, p.String())
 	return err
 }

@@ -2,36 +2,39 @@ package pages
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/pgdbm/pgdbm/docs"
+	_ "github.com/pgdbm/pgdbm/pgdbmtest"
+	"github.com/pgdbm/pgdbm/skills"
 )
 
 const root = "../../../.."
 
 // all returns the pages of the documentation and the skills, by their path below
-// the repository's root.
+// the repository's root. They come from packages, as pgdbmtest does though it is
+// not called here: go test caches results and sees no other files change.
 func all(t *testing.T) map[string]string {
 	t.Helper()
 	pages := make(map[string]string)
-	for _, pattern := range []string{"docs/*.md", "skills/*/SKILL.md"} {
-		names, err := filepath.Glob(filepath.Join(root, pattern))
+	for folder, fsys := range map[string]fs.FS{"docs": docs.FS(), "skills": skills.FS()} {
+		err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := fs.ReadFile(fsys, name)
+			pages[path.Join(folder, name)] = string(text)
+			return err
+		})
 		if err != nil {
 			t.Fatal(err)
-		}
-		for _, name := range names {
-			text, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			rel, err := filepath.Rel(root, name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pages[filepath.ToSlash(rel)] = string(text)
 		}
 	}
 	return pages
