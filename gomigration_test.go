@@ -103,6 +103,36 @@ func TestGoMigrationsCanBeReverted(t *testing.T) {
 	}
 }
 
+func TestVerifyTriesGoMigrationsToo(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db, err := openPool(t, pgdbm.Config{Logger: slog.New(slog.DiscardHandler)}).Schema("words")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	m := inCode(&calls)
+	if _, err := migrate.Up(ctx, db, m, &migrate.UpOptions{To: "2"}); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := migrate.Verify(ctx, db, m, nil); err != nil || !v.OK() {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	if len(calls) != 2 || !strings.HasPrefix(calls[1], "fill in pgdbm_verify_") {
+		t.Errorf("calls %v", calls)
+	}
+	if n, err := pgdbm.Value[int](ctx, db, "SELECT count(*) FROM {{tables.words}}"); err != nil || n != 2 {
+		t.Errorf("%d rows, %v", n, err)
+	}
+	if _, err := migrate.Up(ctx, db, m, nil); err != nil {
+		t.Fatal(err)
+	}
+	v, err := migrate.Verify(ctx, db, m, nil)
+	if err != nil || v.OK() || v.NotCompared == nil || !strings.Contains(v.NotCompared.Error(), "words/3_count.go") {
+		t.Errorf("outside a transaction: %+v, %v", v, err)
+	}
+}
+
 func TestAGoMigrationThatFailsIsRolledBack(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

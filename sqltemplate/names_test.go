@@ -1,6 +1,7 @@
 package sqltemplate_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -118,5 +119,16 @@ func TestQuote(t *testing.T) {
 		if got := sqltemplate.Quote(name); got != want {
 			t.Errorf("Quote(%q) = %s, want %s", name, got, want)
 		}
+	}
+}
+
+func TestNamesTellTheirAliases(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{"a": "one", "b": "two"}
+	if got := maps.Collect(names(t, "s", want).Aliases()); !maps.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+	if got := maps.Collect(names(t, "s", nil).Aliases()); len(got) != 0 {
+		t.Errorf("got %v", got)
 	}
 }

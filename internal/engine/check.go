@@ -164,14 +164,25 @@ func wordsOf(text string, n int) []string {
 func leavesTrace(head []string) bool {
 	switch head[0] {
 	case "create":
-		kind := head[1:min(5, len(head))] // CREATE OR REPLACE LOCAL TEMPORARY
-		return slices.Contains(kind, "temp") || slices.Contains(kind, "temporary") || slices.Contains(kind, "extension")
+		return createsTemporary(head) || slices.Contains(head[1:min(5, len(head))], "extension")
 	case "set":
 		return !begins(head, "set", "local")
 	case "alter", "drop", "comment", "grant", "revoke", "insert", "update", "delete", "truncate", "copy":
 		return false
 	}
 	return true
+}
+
+// createsTemporary recognises CREATE [OR REPLACE] [LOCAL | GLOBAL] {TEMPORARY | TEMP}.
+func createsTemporary(head []string) bool {
+	rest := head[1:]
+	if begins(rest, "or", "replace") {
+		rest = rest[2:]
+	}
+	if begins(rest, "local") || begins(rest, "global") {
+		rest = rest[1:]
+	}
+	return begins(rest, "temp") || begins(rest, "temporary")
 }
 
 func (f *File) checkStatement(p sqltemplate.Piece) error {
@@ -197,10 +208,14 @@ func (f *File) checkStatement(p sqltemplate.Piece) error {
 	return nil
 }
 
-// checkOutside refuses what would silently do nothing outside a transaction, and what could not be found again after a
-// crash.
+// checkOutside refuses what would silently do nothing outside a transaction, and what a run that goes on after a crash
+// would not find again.
 func checkOutside(head []string) error {
 	switch {
+	case begins(head, "discard"):
+		return errors.New("DISCARD in a file outside a transaction, whose session has the migration's settings and lock")
+	case head[0] == "create" && createsTemporary(head):
+		return errors.New("temporary object in a file outside a transaction, which may go on in another session")
 	case begins(head, "set", "local"):
 		return errors.New("SET LOCAL outside a transaction, where it has no effect")
 	case head[0] == "create" && concurrentIndex(head):

@@ -152,6 +152,8 @@ func TestLoadRefusesWhatCannotRunInItsTransaction(t *testing.T) {
 		{"-- pgdbm:no-transaction\ncreate index concurrently on t (x);", "2:1: CREATE INDEX CONCURRENTLY without a name"},
 		{"-- pgdbm:no-transaction\ncreate unique index concurrently if not exists on t (x);", "2:1: CREATE INDEX CONCURRENTLY without a name"},
 		{"-- pgdbm:no-transaction\ncreate index concurrently if not exists U&\"i\" on t (x);", "2:1: CREATE INDEX CONCURRENTLY with a name in U&"},
+		{"-- pgdbm:no-transaction\nselect 1;\ndiscard all;", "3:1: DISCARD in a file outside a transaction"},
+		{"-- pgdbm:no-transaction\ncreate local temporary table t ();", "2:1: temporary object in a file outside a transaction"},
 		{"-- pgdbm:no-transaction\nselect 1;\n\\gexec\n", `3:1: psql's meta-command \gexec`},
 		{"-- pgdbm:lock-timeout\nselect 1;", `1:1: directive pgdbm:lock-timeout: "" is no time such as 500ms, 2s, 5min or 1h`},
 		{"-- pgdbm:lock-timeout 5\nselect 1;", `directive pgdbm:lock-timeout: "5" is no time`},

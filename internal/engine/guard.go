@@ -24,7 +24,7 @@ func (o *outside) guard(ctx context.Context) (guarded context.Context, stop func
 			case <-ticker.C:
 			}
 			// A ping that is cut off would close the connection, and free the lock before the work has ended.
-			limited, done := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			limited, done := context.WithTimeout(context.WithoutCancel(ctx), 2*cleanupTimeout)
 			err := holder.Ping(limited)
 			done()
 			if err != nil {

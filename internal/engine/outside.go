@@ -158,9 +158,7 @@ func outsideSettings(serverVersion int, schema string, statementTimeout time.Dur
 		"set default_transaction_isolation = 'read committed'",
 		"set default_transaction_read_only = off",
 		"set standard_conforming_strings = on",
-	}
-	if serverVersion >= 140000 {
-		settings = append(settings, "set idle_session_timeout = 0")
+		"set idle_session_timeout = 0",
 	}
 	if serverVersion >= 170000 {
 		settings = append(settings, "set transaction_timeout = 0")

@@ -65,7 +65,8 @@ func mayRunInTransaction(head []string) bool {
 		return false
 	}
 	switch head[0] {
-	case "insert", "update", "delete", "merge", "select", "with", "values", "truncate", "comment", "grant", "revoke":
+	case "insert", "update", "delete", "merge", "select", "with", "values", "truncate", "comment", "grant", "revoke",
+		"refresh", "import", "security", "reassign":
 		return true
 	case "create", "alter", "drop":
 		return !slices.Contains(head[1:min(2, len(head))], "subscription")
