@@ -128,7 +128,7 @@ func TestTheChooserPromptsPlainlyWithoutColour(t *testing.T) {
 	s.wait("tenants")
 	s.press("\n") // as preselected: no
 	s.wait("Pattern: shared-pool")
-	s.wait("pgdbm new app NAME --module main --module worker")
+	s.wait("pgdbm new app NAME --module api --module worker")
 	if got := <-code; got != exitOK {
 		t.Errorf("exit code %d", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -62,7 +63,11 @@ func newProject(kind scaffold.Kind, short, long, example string) *cobra.Command 
 			case err != nil:
 				return usageError{fmt.Errorf("new %s: %w", kind, err)}
 			}
-			steps := []string{"cd " + args[0]}
+			var steps []string
+			if workspace() {
+				steps = append(steps, "go work use ./"+args[0])
+			}
+			steps = append(steps, "cd "+args[0])
 			if o.Replace == "" {
 				steps = append(steps, "go mod tidy")
 			}
@@ -170,6 +175,29 @@ func writeScaffold(cmd *cobra.Command, asJSON bool, dir string, files []scaffold
 	}
 	_, err := io.WriteString(out, "\nNext:\n  "+strings.Join(next, "\n  ")+"\n")
 	return err
+}
+
+// workspace reports whether a go.work is in force here: go commands refuse modules
+// that it does not name.
+func workspace() bool {
+	switch file := os.Getenv("GOWORK"); file {
+	case "off":
+		return false
+	case "":
+	default:
+		return true
+	}
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+			return true
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return false
 }
 
 // libraryVersion is the version of the library that this command was built with;

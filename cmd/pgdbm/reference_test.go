@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/scaffold"
 	"github.com/pgdbm/pgdbm/docs"
 )
 
@@ -114,6 +115,13 @@ func TestAnswersNamePagesAndSkillsThatExist(t *testing.T) {
 		words := strings.Fields(n.Command)
 		if c, _, err := newRoot().Find(words[1:3]); err != nil || c.Name() != words[2] {
 			t.Errorf("no command %s: %v", n.Command, err)
+		}
+		for i, w := range words {
+			if w == "--module" {
+				if _, err := scaffold.ParseName(words[i+1]); err != nil {
+					t.Error(err)
+				}
+			}
 		}
 	}
 }

@@ -220,7 +220,7 @@ func (d *decision) finish() {
 			a.Next.Page = "docs/tenants.md"
 		}
 		if d.Building == Worker {
-			a.Next.Command += " --module main --module worker"
+			a.Next.Command += " --module api --module worker"
 		}
 	}
 	a.Comparison = comparison

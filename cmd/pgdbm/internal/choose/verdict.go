@@ -2,6 +2,7 @@ package choose
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 )
@@ -27,7 +28,7 @@ func (p *Project) Context() Context {
 
 func (p *Project) programContext(f *ProgramFound) Context {
 	c := Context{Building: Program, ImportedBy: Nobody, Services: f.Modules, Processes: OneProcess, Database: OwnDatabase}
-	if n := max(len(p.Programs), len(p.Compose)); n > 1 {
+	if n := max(len(p.Programs), len(p.Compose), p.images()); n > 1 {
 		c.Database = SharedDatabase
 		if f.Modules == 1 {
 			c.Services, c.Processes = n, EachItsOwn
@@ -39,6 +40,16 @@ func (p *Project) programContext(f *ProgramFound) Context {
 		c.Seen = append(c.Seen, ManyOpens)
 	}
 	return c
+}
+
+// images counts the folders with a Dockerfile: several in one are ways to build
+// the same.
+func (p *Project) images() int {
+	dirs := make(map[string]bool)
+	for _, name := range p.Dockerfiles {
+		dirs[path.Dir(name)] = true
+	}
+	return len(dirs)
 }
 
 // packageContext is for folders without a program: packages, whose importers
