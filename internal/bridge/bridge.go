@@ -22,6 +22,10 @@ var Prepare func(ctx context.Context, db, module any) (*engine.Runner, engine.Ta
 // Reader makes an engine run of a *pgdbm.DB, for reading.
 var Reader func(ctx context.Context, db any) (*engine.Runner, error)
 
+// PrepareFleet makes an engine runner of a *pgdbm.Pool, and validates and loads
+// a pgdbm.Module.
+var PrepareFleet func(pool, module any) (*engine.Runner, []*engine.File, error)
+
 // PublicError turns the engine's error types into those of package pgdbm.
 var PublicError func(error) error
 

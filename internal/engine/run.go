@@ -56,7 +56,8 @@ type Target struct {
 	Requires []string // modules that this one requires, for the ledger
 	To       string   // the version at which Up ends; "" is the last
 
-	to *int64 // as a number; nil is the last
+	to       *int64 // as a number; nil is the last
+	siblings bool   // other schemas have versions of their own: they are compared by the Fleet
 }
 
 // Result is what a migration did.
@@ -150,7 +151,7 @@ func (r *Runner) look(ctx context.Context, t Target) (*Plan, *facts, error) {
 // reads are the queries of the ledger that a plan needs.
 func (t *Target) reads() []string {
 	reads := []string{recordedRows(t.Module, t.Schema)}
-	if len(t.Files) > 0 {
+	if len(t.Files) > 0 && !t.siblings {
 		reads = append(reads, conflictingRows(t.Module, t.Schema, t.Files))
 	}
 	return reads

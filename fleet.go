@@ -1,0 +1,26 @@
+package pgdbm
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pgdbm/pgdbm/internal/bridge"
+	"github.com/pgdbm/pgdbm/internal/engine"
+)
+
+func init() {
+	bridge.PrepareFleet = func(pool, module any) (*engine.Runner, []*engine.File, error) {
+		p, m := pool.(*Pool), module.(Module)
+		l, err := m.load()
+		if err != nil {
+			return nil, nil, err
+		}
+		if l.files == nil {
+			return nil, nil, fmt.Errorf("module %s: %w", m.Name, errors.New("no migrations: Files is nil"))
+		}
+		if p == nil || p.core == nil {
+			return nil, nil, errors.New("nil *pgdbm.Pool")
+		}
+		return p.core.runner(""), l.files, nil
+	}
+}
