@@ -3,7 +3,7 @@
 //
 //	go run ./bench NAME [--json] [--url URL]
 //
-// Without a NAME it lists what there is. Each comparison is interleaved, so
+// migrate also takes --schemas N. Without a NAME it lists what there is. Each comparison is interleaved, so
 // that a machine whose speed drifts slows down both sides, and each figure is
 // a median. --url names a server to use, whose role may create databases; else
 // a private one is started. With --json one object goes to stdout:
@@ -56,7 +56,11 @@ var benches = []bench{
 	{"overhead", "a point query through a handle and through raw pgxpool, on one connection", overhead},
 	{"testdb", "a migrated database of 50 tables for a test, and one cloned on demand and dropped at the end", testdb},
 	{"expand", "the template of a query with two tables, and strings.ReplaceAll", expand},
+	{"migrate", "many schemas with migrate.Fleet, and with a goose Provider each", fleet},
 }
+
+// ownFlags are the flags that a bench has beside those of all.
+var ownFlags = map[string]func(*flag.FlagSet){"migrate": migrateFlags}
 
 func main() {
 	// What PGHOST, PGOPTIONS and the like say is for other programs.
@@ -88,6 +92,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench "+args[0], flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print one JSON object")
 	url := flags.String("url", "", "server to use; empty: start a private one")
+	if add := ownFlags[args[0]]; add != nil {
+		add(flags)
+	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return flag.ErrHelp
 	}

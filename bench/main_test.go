@@ -15,9 +15,14 @@ func TestBenchesPrintTheirDocumentedShape(t *testing.T) {
 	for name, results := range map[string][]string{
 		"overhead": {"p50", "allocs"},
 		"expand":   {"ns", "allocs"},
+		"migrate":  {"provision", "add-column", "nothing-to-do", "nothing-to-do-10000"},
 	} {
 		var out strings.Builder
-		err := run(t.Context(), []string{name, "--json", "--url", os.Getenv("PGDBM_TEST_URL")}, &out)
+		args := []string{name, "--json", "--url", os.Getenv("PGDBM_TEST_URL")}
+		if name == "migrate" {
+			args = append(args, "--schemas", "12")
+		}
+		err := run(t.Context(), args, &out)
 		if missing := (*localpg.NotFoundError)(nil); errors.As(err, &missing) && os.Getenv("CI") == "" {
 			t.Skip(err)
 		}
@@ -45,7 +50,7 @@ func TestBenchesPrintTheirDocumentedShape(t *testing.T) {
 
 func TestUnknownBenchesAndFlagsAreErrors(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"nothing"}, {"expand", "--nothing"}, {"expand", "more"}} {
+	for _, args := range [][]string{{"nothing"}, {"expand", "--nothing"}, {"expand", "--schemas", "2"}, {"migrate", "--schemas", "0"}, {"expand", "more"}} {
 		if err := run(t.Context(), args, new(strings.Builder)); err == nil {
 			t.Errorf("%q: no error", args)
 		}
