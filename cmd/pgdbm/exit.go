@@ -39,6 +39,9 @@ func codeOf(err error) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
+	if _, ok := errors.AsType[*migrate.FleetError](err); ok {
+		return exitPartial
+	}
 	for _, is := range []struct {
 		code    int
 		targets []error

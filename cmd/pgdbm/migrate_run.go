@@ -59,16 +59,32 @@ func warningTexts(ws []migrate.Warning) (texts []string) {
 func newMigrateUp() *cobra.Command {
 	var f moduleFlags
 	var lock lockFlags
+	var fleet fleetFlags
 	var to string
 	cmd := &cobra.Command{
-		Use:     "up",
-		Short:   "Apply what is pending",
-		Long:    `up applies the pending migrations in order, each in its own transaction.`,
-		Example: "  pgdbm migrate up --module billing --url postgres://localhost/app\n  pgdbm migrate up --module billing --to 12",
-		Args:    noArgs,
+		Use:   "up",
+		Short: "Apply what is pending",
+		Long: `up applies the pending migrations in order, each in its own transaction.
+
+With --schemas it brings many schemas up to date, and creates those that are
+named and do not exist. It exits with 6 when some of them were not to be had.`,
+		Example: `  pgdbm migrate up --module billing --url postgres://localhost/app
+  pgdbm migrate up --module billing --to 12
+  pgdbm migrate up --module billing --schemas 'tenant_*' --max-failures 10`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := lock.check(); err != nil {
 				return err
+			}
+			shard, err := fleet.check(&f)
+			if err != nil {
+				return err
+			}
+			if len(fleet.schemas) > 0 {
+				if to != "" || lock != (lockFlags{}) {
+					return usageError{errors.New("--schemas goes without --to and the flags of locks and timeouts")}
+				}
+				return upFleet(cmd, &f, &fleet, shard)
 			}
 			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
 				o := migrate.UpOptions{
@@ -86,6 +102,7 @@ func newMigrateUp() *cobra.Command {
 	}
 	f.add(cmd)
 	lock.add(cmd)
+	fleet.add(cmd)
 	cmd.Flags().StringVar(&to, "to", "", "`version` to end with")
 	return cmd
 }
