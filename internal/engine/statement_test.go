@@ -188,3 +188,43 @@ func TestConcurrentOperationsAreRecognised(t *testing.T) {
 		}
 	}
 }
+
+func FuzzFilesAreDividedOrRefused(f *testing.F) {
+	for _, c := range hardCases {
+		f.Add(c.text)
+		f.Add(withHead(c.text))
+	}
+	for _, text := range []string{
+		"-- pgdbm:lock-timeout 2s\nselect 1;\n-- pgdbm:down\n-- pgdbm:no-transaction\nvacuum;", "-- pgdbm:down", "\t-- pgdbm:down\nselect 1",
+		"-- pgdbm:no-templates\nselect '{{';\n-- pgdbm:down\nselect '{{'",
+	} {
+		f.Add(text)
+	}
+	names, err := sqltemplate.NewNames("s", map[string]string{"app": "s", "other": "o"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		files, err := engine.Load("app", mapFS("1_a.sql", text))
+		if err != nil {
+			var e *engine.Error
+			if !errors.As(err, &e) || e.File != "1_a.sql" {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		statements, err := engine.Statements(files[0], names)
+		if err != nil {
+			return // it names a module that is not there
+		}
+		if len(statements) != files[0].Statements {
+			t.Fatalf("%q: %d statements in the expanded text, %d in the file", text, len(statements), files[0].Statements)
+		}
+		for _, s := range statements {
+			engine.Object(s)
+			if strings.TrimSpace(s) == "" {
+				t.Fatalf("%q: empty statement", text)
+			}
+		}
+	})
+}
