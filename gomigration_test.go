@@ -187,6 +187,13 @@ func TestAGoMigrationThatFailsIsRolledBack(t *testing.T) {
 	if _, err := migrate.Up(ctx, db, m, nil); !errors.As(err, &pe) || pe.Code != "42P01" {
 		t.Errorf("outside: %v", err)
 	}
+	m.Go[0].Conn = func(ctx context.Context, c *pgdbm.Conn) error { return ours } // half-way, for all that is known
+	if _, err := migrate.Up(ctx, db, m, nil); !errors.Is(err, ours) {
+		t.Errorf("outside: %v", err)
+	}
+	if status, err := migrate.Status(ctx, db, m, nil); err != nil || status.Versions[0].State != migrate.Running || !status.Pending() || status.Problem != nil {
+		t.Errorf("outside: status %+v, %v", status, err)
+	}
 	m.Go[0].Conn = func(ctx context.Context, c *pgdbm.Conn) error { return nil }
 	if _, err := migrate.Up(ctx, db, m, nil); err != nil {
 		t.Error(err)

@@ -325,3 +325,24 @@ func TestBaselineRepairVerifyAndRemove(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 }
+
+func TestAFileOutsideATransactionNeedsRoomInThePool(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	m := pgdbm.Module{Name: "m", Files: files("1_a.sql", createA, "2_i.sql", "-- pgdbm:no-transaction\nCREATE INDEX CONCURRENTLY i ON {{tables.a}} (id);")}
+	cfg := pgdbm.Config{URL: testdb.URL(t), MaxConns: 1, Logger: slog.New(slog.DiscardHandler)}
+	var me *pgdbm.MigrationError
+	if _, err := pgdbm.Attach(ctx, cfg, m); !errors.Is(err, migrate.ErrOneConnection) || !errors.As(err, &me) || me.File != "2_i.sql" {
+		t.Errorf("one connection: %v", err)
+	}
+	cfg.MaxConns = 2
+	att, err := pgdbm.Attach(ctx, cfg, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer att.Close()
+	entries, err := migrate.History(ctx, att.DB, m, nil)
+	if err != nil || len(entries) != 2 || entries[1].State != migrate.Applied || entries[1].Statements != 1 || entries[1].StatementsDone != 1 {
+		t.Errorf("history %+v, %v", entries, err)
+	}
+}
