@@ -174,8 +174,11 @@ func askContext(cmd *cobra.Command) (choose.Context, error) {
 	case c.Building == choose.Worker:
 		c.Processes = worker
 	}
-	if several || c.Building == choose.Worker && worker == choose.OneProcess {
-		c.Services = 2
+	switch {
+	case several:
+		c.Services = choose.Many
+	case c.Building == choose.Worker && worker == choose.OneProcess:
+		c.Services = 2 // the program and its worker
 	}
 	c.Tenants = &tenants
 	return c, err

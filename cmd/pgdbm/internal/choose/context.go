@@ -58,7 +58,7 @@ type Context struct {
 	Building   Building
 	ImportedBy Importers
 	// Services counts the services and modules that use one database, this one
-	// included.
+	// included; Many if nobody counted.
 	Services  int
 	Processes Process
 	// Tenants says that tenants' data is kept apart, in a schema each; nil:
@@ -67,6 +67,9 @@ type Context struct {
 	Database Database
 	Seen     []Sign
 }
+
+// Many is more than one service.
+const Many = -1
 
 func (c Context) saw(s Sign) bool { return slices.Contains(c.Seen, s) }
 

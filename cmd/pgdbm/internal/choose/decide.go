@@ -1,6 +1,9 @@
 package choose
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Decide returns the pattern for c. It is a pure function.
 func Decide(c Context) Answer {
@@ -27,6 +30,7 @@ type decision struct {
 	tenants bool
 	// knownServices says that the number of services was given.
 	knownServices bool
+	uncounted     bool // more than one, at least Services
 	answer        Answer
 }
 
@@ -60,7 +64,10 @@ func (d *decision) fill() {
 			d.assume("nobody imports the code")
 		}
 	}
-	d.knownServices = d.Services > 0
+	d.knownServices = d.Services != 0
+	if d.Services == Many {
+		d.Services, d.uncounted = 2, true
+	}
 	if !d.knownServices {
 		d.Services = 1
 		if d.Building == Worker && d.Processes == OneProcess {
@@ -117,7 +124,11 @@ func (d *decision) sharedPool() bool {
 	case d.Building == Worker && d.Processes == OneProcess:
 		d.why("The worker's goroutines live in the program's process, so they use the program's pool, through a handle of their own.")
 	case inOneProcess:
-		d.why("%d services or modules use the database in one process: one pool serves them all, one schema each keeps them apart.", d.Services)
+		number := strconv.Itoa(d.Services)
+		if d.uncounted {
+			number = "Several"
+		}
+		d.why("%s services or modules use the database in one process: one pool serves them all, one schema each keeps them apart.", number)
 	}
 	if d.tenants {
 		d.why("Each tenant gets a schema, and a handle of the one pool; handles cost nothing, pools cost connections.")
@@ -245,6 +256,9 @@ func (d *decision) spread() string {
 		return "the importing programs know"
 	}
 	services := count(d.Services, "service", "services")
+	if d.uncounted {
+		services = "several services"
+	}
 	switch {
 	case d.Processes == EachItsOwn && d.Services == 1:
 		return services + ", in a process of its own"

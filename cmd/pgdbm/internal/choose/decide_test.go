@@ -42,6 +42,8 @@ var scenarios = []struct {
 	{"a worker as goroutines, counted as one", Context{Building: Worker, Processes: OneProcess, Services: 1}, SharedPool, "goroutines"},
 	{"users, posts and comments in one program", Context{Building: Program, Services: 3, Processes: OneProcess}, SharedPool, "one schema each"},
 	{"two modules, deployment not said", Context{Building: Program, Services: 2}, SharedPool, "one schema each"},
+	{"modules that nobody counted", Context{Building: Program, Services: Many, Processes: OneProcess}, SharedPool, "Several services"},
+	{"microservices that nobody counted", Context{Building: Program, Services: Many, Processes: EachItsOwn}, Standalone, "Each service is a process"},
 	{"a monolith of forty modules", Context{Services: 40, Processes: OneProcess, Database: OwnDatabase}, SharedPool, "40 services"},
 	{"a monolith on a database that others use", Context{Services: 4, Processes: OneProcess, Database: SharedDatabase}, SharedPool, "4 services"},
 	{"an API and its scheduler in one process", Context{Building: Program, Services: 2, Processes: OneProcess, Tenants: no()}, SharedPool, "2 services"},
