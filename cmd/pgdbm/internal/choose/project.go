@@ -268,7 +268,9 @@ func (p *Project) collect() {
 		case !p.aside(pkg.dir):
 			p.Importable = append(p.Importable, pkg.dir)
 		}
-		p.Tenants = append(p.Tenants, pkg.tenants...)
+		if !p.aside(pkg.dir) {
+			p.Tenants = append(p.Tenants, pkg.tenants...)
+		}
 	}
 	for i := range p.Programs {
 		f := &p.Programs[i]

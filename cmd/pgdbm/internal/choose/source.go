@@ -63,12 +63,16 @@ type file struct {
 	name    string            // relative to the project's root
 	aliases map[string]string // name in this file -> import path
 	values  map[string]string // variable -> database, where it is assigned once
+	// constants are names with a string literal, sources those with a URL or
+	// Config for Attach.
+	constants, sources map[string]bool
 }
 
 // addFile parses a file and adds what it says to its package. A file that does
 // not parse is read as far as it does.
 func addFile(p *goPackage, name string, text []byte) {
-	f := &file{pkg: p, fset: token.NewFileSet(), name: name, aliases: make(map[string]string), values: make(map[string]string)}
+	f := &file{pkg: p, fset: token.NewFileSet(), name: name, aliases: make(map[string]string), values: make(map[string]string),
+		constants: make(map[string]bool), sources: make(map[string]bool)}
 	tree, _ := parser.ParseFile(f.fset, name, text, parser.SkipObjectResolution)
 	if tree == nil || tree.Name == nil {
 		return
@@ -117,6 +121,10 @@ func (f *file) assignment(n ast.Node) bool {
 			database = ""
 		}
 		f.values[id.Name] = database
+		f.sources[id.Name] = f.sources[id.Name] || f.opensItsOwn(right)
+		if lit, ok := right.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			f.constants[id.Name] = true
+		}
 	}
 	switch s := n.(type) {
 	case *ast.AssignStmt:
@@ -209,10 +217,8 @@ func (f *file) walk(root ast.Node) {
 func (f *file) call(n *ast.CallExpr, stack []ast.Node) {
 	target, name := f.selected(n.Fun)
 	// pool.Schema(tenant): a handle whose schema is not known until then.
-	if name == "Schema" && target == "" && len(n.Args) == 1 && f.pkg.imports[pgdbmPath] {
-		if _, constant := n.Args[0].(*ast.BasicLit); !constant {
-			f.pkg.tenants = append(f.pkg.tenants, f.place(n))
-		}
+	if name == "Schema" && target == "" && len(n.Args) == 1 && f.pkg.imports[pgdbmPath] && !f.fixed(n.Args[0]) {
+		f.pkg.tenants = append(f.pkg.tenants, f.place(n))
 	}
 	arg, ok := openers[target][name]
 	if !ok || len(n.Args) <= arg || f.otherDatabase(n) {
@@ -275,6 +281,22 @@ func (f *file) opensItsOwn(e ast.Expr) bool {
 	case *ast.CompositeLit:
 		target, name := f.selected(e.Type)
 		return target == pgdbmPath && name == "Config"
+	case *ast.Ident:
+		return f.sources[e.Name]
+	}
+	return false
+}
+
+// fixed reports whether a schema's name is the same in every run: a literal, or a
+// module's.
+func (f *file) fixed(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		return true
+	case *ast.Ident:
+		return f.constants[e.Name]
+	case *ast.SelectorExpr:
+		return strings.Contains(text(f.fset, e.X), "Module")
 	}
 	return false
 }

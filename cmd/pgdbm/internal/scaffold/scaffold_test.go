@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"go/token"
 	"io"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/pgdbm/pgdbm/pgdbmtest"
+	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // checkout is the root of this repository.
@@ -250,6 +252,22 @@ func TestBadProjectsAreRefused(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", o, err, c.want)
 		}
 	}
+}
+
+// What ParseName lets pass is good for Go, for PostgreSQL and for a folder.
+func FuzzParseName(f *testing.F) {
+	for _, name := range []string{"shop", "line-items", "a_1", "pg_x", "Func", "", "a--b", "../x", "é"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		n, err := ParseName(name)
+		if err != nil {
+			return
+		}
+		if !token.IsIdentifier(n.Package) || sqltemplate.ValidateModule(n.Schema) != nil || filepath.Base(n.Name) != n.Name {
+			t.Errorf("%q: %+v", name, n)
+		}
+	})
 }
 
 func TestARelativeCheckoutIsSeenFromTheProject(t *testing.T) {
