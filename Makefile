@@ -29,7 +29,8 @@ test-matrix:
 	@set -e; for v in $(VERSIONS); do bin=$$($(GO) run ./cmd/pgdbm server fetch $$v); \
 		echo "==== PostgreSQL $$v: $$bin"; PGDBM_POSTGRES_BIN=$$bin $(MAKE) --no-print-directory test; done
 
-# Deploys that race each other, with 50 processes of each kind killed.
+# Deploys that race each other, directly and through PgBouncer, with 50 processes
+# of each kind killed.
 soak:
 	$(GO) test $(RACE) -count=1 -timeout 60m -v -run '^TestDeployRaces$$' ./internal/engine -kills 50
 

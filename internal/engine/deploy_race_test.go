@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdbm/pgdbm/internal/engine"
+	"github.com/pgdbm/pgdbm/internal/testdb"
 )
 
 // kills is how many runs of each kind the race test kills; make soak asks for more.
@@ -29,7 +30,7 @@ type raceKind struct {
 	check map[string]string // query to value, when all is over
 }
 
-func raceKinds() []raceKind {
+func raceKinds(way string) []raceKind {
 	var plain []string
 	for i := 1; i <= 6; i++ {
 		plain = append(plain, fmt.Sprintf("%d_x.sql", i), fmt.Sprintf("create table {{tables.t%[1]d}} as select generate_series(1, 3000) as x;\n"+
@@ -41,6 +42,10 @@ func raceKinds() []raceKind {
 	}
 	index := outsideHead + "create index concurrently big_a on {{tables.big}} (x);\ncreate unique index concurrently if not exists big_b on big (x, y);\n" +
 		"reindex table concurrently big;\ndrop index concurrently big_a;\ninsert into log values (1);\ncreate index concurrently \"Big C\" on app.\"big\" (y);\n"
+	if way == "pgbouncer" { // where no search_path is set for such statements
+		index = strings.NewReplacer(" on big ", " on {{tables.big}} ", "concurrently big;", "concurrently {{tables.big}};",
+			"drop index concurrently big_a", "drop index concurrently {{tables.big_a}}").Replace(index)
+	}
 	const ledger = "select count(*) filter (where state = 'applied') || ' of ' || count(*) from pgdbm.migrations"
 	const log = "select count(*) || ' ' || sum(n) from app.log"
 	return []raceKind{
@@ -70,13 +75,27 @@ type route struct {
 // routes are known by name to the process that is killed.
 var routes = map[string]route{
 	"straight": {url: func(direct string) string { return direct }, change: func(*engine.Runner) {}},
+	"pgbouncer": {
+		url:    func(direct string) string { return bouncer(direct) },
+		change: func(r *engine.Runner) { r.ThroughPooler = true },
+	},
 }
+
+// bouncer is the way through PgBouncer, once a test has started it.
+var bouncer func(direct string) string
 
 func TestDeployRaces(t *testing.T) {
 	t.Parallel()
-	for _, kind := range raceKinds() {
-		t.Run(kind.name, func(t *testing.T) { // one after the other: each takes 32 connections
-			kind.run(t, "straight", *kills)
+	for _, way := range []string{"straight", "pgbouncer"} {
+		t.Run(way, func(t *testing.T) {
+			if way == "pgbouncer" {
+				bouncer = testdb.PgBouncer(t, testdb.URL(t))
+			}
+			for _, kind := range raceKinds(way) {
+				t.Run(kind.name, func(t *testing.T) { // one after the other: each takes 32 connections
+					kind.run(t, way, *kills)
+				})
+			}
 		})
 	}
 }
@@ -223,7 +242,7 @@ func TestDeployRaceVictim(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close(context.Background())
-	for _, k := range raceKinds() {
+	for _, k := range raceKinds(way) {
 		if k.name != name {
 			continue
 		}
