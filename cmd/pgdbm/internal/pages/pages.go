@@ -52,7 +52,8 @@ var known = map[string]string{
 }
 
 // Package returns the files of a package made of a page's Go and SQL blocks, by
-// name; nil if there are none. The page's name is for messages.
+// name; nil if there are none. Its variable Tests has what is to be run. The
+// page's name is for messages.
 func Package(name, text string) (map[string]string, error) {
 	files := make(map[string]string)
 	var code strings.Builder
@@ -79,24 +80,27 @@ func Package(name, text string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var calls []string
+	var calls, tests []string
 	for _, d := range tree.Decls {
-		if f, ok := d.(*ast.FuncDecl); ok && runs(f) {
+		f, ok := d.(*ast.FuncDecl)
+		switch {
+		case !ok:
+		case runs(f):
 			calls = append(calls, f.Name.Name)
+		case f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test"):
+			tests = append(tests, f.Name.Name)
 		}
 	}
-	// One file, since pages mix tests with what they test; nothing is exported
-	// from it, so that it may be a test file.
 	var out strings.Builder
 	out.WriteString(clause)
-	body := code.String() + harness(calls, sql)
+	body := code.String() + harness(calls, tests, sql)
 	out.WriteString(imports(clause + body))
 	out.WriteString(body)
 	source := out.String()
 	if _, err := format.Source([]byte(source)); err != nil {
 		return nil, err
 	}
-	files["page_test.go"] = source
+	files["page.go"] = source
 	return files, nil
 }
 
@@ -110,18 +114,23 @@ func runs(f *ast.FuncDecl) bool {
 	return ok && id.Name == "string" && len(last.Names) == 1 && last.Names[0].Name == "url"
 }
 
-// harness calls functions and migrates SQL.
-func harness(calls []string, sql []string) string {
+// harness is the variable Tests: it calls functions and migrates SQL.
+func harness(calls, tests, sql []string) string {
 	var b strings.Builder
+	b.WriteString("\n//line harness.go:1\nvar Tests = []testing.InternalTest{\n")
+	for _, name := range tests {
+		fmt.Fprintf(&b, "\t{Name: %q, F: %s},\n", name, name)
+	}
 	for _, name := range calls {
-		fmt.Fprintf(&b, "\nfunc TestPage_%s(t *testing.T) {\n\tt.Parallel()\n"+
-			"\tif err := %s(t.Context(), pgdbmtest.URL(t)); err != nil {\n\t\tt.Error(err)\n\t}\n}\n", name, name)
+		fmt.Fprintf(&b, "\t{Name: %q, F: func(t *testing.T) {\n\t\tt.Parallel()\n"+
+			"\t\tif err := %s(t.Context(), pgdbmtest.URL(t)); err != nil {\n\t\t\tt.Error(err)\n\t\t}\n\t}},\n", name, name)
 	}
 	for i, text := range sql {
-		fmt.Fprintf(&b, "\nfunc TestPageSQL_%d(t *testing.T) {\n\tt.Parallel()\n"+
-			"\tm := pgdbm.Module{Name: \"page\", Files: fstest.MapFS{\"1_page.sql\": {Data: []byte(%q)}}}\n"+
-			"\tif _, err := pgdbm.Attach(t.Context(), pgdbmtest.New(t), m); err != nil {\n\t\tt.Error(err)\n\t}\n}\n", i, text)
+		fmt.Fprintf(&b, "\t{Name: \"sql_%d\", F: func(t *testing.T) {\n\t\tt.Parallel()\n"+
+			"\t\tm := pgdbm.Module{Name: \"page\", Files: fstest.MapFS{\"1_page.sql\": {Data: []byte(%q)}}}\n"+
+			"\t\tif _, err := pgdbm.Attach(t.Context(), pgdbmtest.New(t), m); err != nil {\n\t\t\tt.Error(err)\n\t\t}\n\t}},\n", i, text)
 	}
+	b.WriteString("}\n")
 	return b.String()
 }
 
