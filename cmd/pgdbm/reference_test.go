@@ -52,6 +52,10 @@ Nothing asks without a terminal, or where ` + "`CI`" + ` is set. Colour follows
 | 0 | ok |
 | 1 | failed |
 | 2 | usage |
+| 3 | history or schema are not as the files say |
+| 4 | migrations are pending, with ` + "`--check`" + ` only |
+| 5 | a lock was not to be had, or the time is up |
+| 6 | some schemas of many failed |
 | 130 | interrupted |
 `)
 	root := newRoot()
