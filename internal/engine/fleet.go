@@ -224,10 +224,10 @@ func (run *fleetRun) finish(ctx context.Context) {
 			res.Remaining = append(res.Remaining, s)
 		}
 	}
-	if run.total == 0 {
+	if res.Migrated+len(res.Failed) == 0 {
 		return
 	}
-	run.runner.Logger.LogAttrs(ctx, slog.LevelInfo, "fleet migrated", slog.String("module", run.Module),
+	run.runner.Logger.LogAttrs(ctx, slog.LevelInfo, "migration: fleet ended", slog.String("module", run.Module),
 		slog.Int("schemas", res.Schemas), slog.Int("up_to_date", res.UpToDate), slog.Int("migrated", res.Migrated),
 		slog.Int("failed", len(res.Failed)), slog.Int("remaining", len(res.Remaining)),
 		slog.String("careful", res.Careful))

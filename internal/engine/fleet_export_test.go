@@ -1,0 +1,20 @@
+package engine
+
+import "context"
+
+// Careful returns why a fleet would migrate schemas one after the other.
+func Careful(ctx context.Context, r *Runner, schema string, files []*File) (string, error) {
+	run := &fleetRun{Fleet: Fleet{Module: "app", Files: files, Schemas: []string{schema}}, runner: r, result: new(FleetResult)}
+	err := run.chooseMode(ctx, []tenant{{schema: schema, pending: files}})
+	return run.result.Careful, err
+}
+
+// ScopeOf looks at the text of a file and returns the names that it found.
+func ScopeOf(schema, text string) (names int, err error) {
+	sc := &scope{schema: schema, qualified: make(map[[2]string]string), bare: make(map[string]string)}
+	err = sc.file("1_x.sql", text)
+	return len(sc.qualified) + len(sc.bare), err
+}
+
+// FleetQuery is the one query of a fleet.
+var FleetQuery = fleetQuery
