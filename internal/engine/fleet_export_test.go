@@ -15,6 +15,3 @@ func ScopeOf(schema, text string) (names int, err error) {
 	err = sc.file("1_x.sql", text)
 	return len(sc.qualified) + len(sc.bare), err
 }
-
-// FleetQuery is the one query of a fleet.
-var FleetQuery = fleetQuery

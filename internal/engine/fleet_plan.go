@@ -61,10 +61,11 @@ func (run *fleetRun) lookCloser(ctx context.Context, s *session, schemas []strin
 
 // lookOnce runs the one query; odd are the members whose rows it does not tell enough about.
 func (run *fleetRun) lookOnce(ctx context.Context, s *session, schemas []string) (plan *fleetPlan, odd []string, err error) {
-	results, err := s.exec(ctx, fleetQuery(run.Module, run.Files, schemas, true))
+	whole := len(schemas) == len(run.Schemas)
+	results, err := s.exec(ctx, fleetQuery(run.Module, run.Files, schemas, true, whole))
 	switch sqlState(err) {
 	case codeUndefinedTable, codeUndefinedSchema:
-		results, err = s.exec(ctx, fleetQuery(run.Module, run.Files, schemas, false))
+		results, err = s.exec(ctx, fleetQuery(run.Module, run.Files, schemas, false, whole))
 	case codeInsufficientRight:
 		facts, readErr := s.exec(ctx, factsQuery(""))
 		if readErr != nil {
@@ -164,27 +165,34 @@ func fileValues(files []*File) string {
 
 // fleetQuery is one statement whose rows are the server's facts, a version that a schema outside the fleet has with
 // other statements, and the schemas that are not up to date: how many of the first files are applied there, -1 when the
-// rows say something else. It aggregates by plain counters, so that a ledger of a million rows is one scan.
-func fleetQuery(module string, files []*File, schemas []string, ledger bool) string {
+// rows say something else. Without a ledger nothing is read of it; the version is looked for if the schemas are the
+// whole fleet. It aggregates by plain counters, so that a ledger of a million rows is one scan.
+func fleetQuery(module string, files []*File, schemas []string, ledger, whole bool) string {
 	recorded, conflicts := `select null::text, 0, 0, 0 where false`, ""
+	few := "" // of many schemas the ledger is read whole, of few by its index
+	if len(schemas) <= 500 {
+		few = fmt.Sprintf(" and m.target_schema = any (%s::text[])", arrayLiteral(schemas))
+	}
 	if ledger {
 		recorded = fmt.Sprintf(`select m.target_schema, pg_catalog.count(*),
         pg_catalog.count(*) filter (where %s), coalesce(pg_catalog.max(f.position), 0)
     from %s m left join files f on f.version = m.version
-    where m.module = %s group by m.target_schema`, wellApplied, ledgerTable, literal(module))
+    where m.module = %s%s group by m.target_schema`, wellApplied, ledgerTable, literal(module), few)
 		probe := func(operator string) string {
 			return fmt.Sprintf(`(select c.target_schema, c.file_name, c.semantic_hash from %s c
         where c.module = %s and c.version = f.version and c.semantic_hash %s f.semantic and %s
-        and not exists (select from wanted w where w.schema = c.target_schema) limit 1)`,
+        and c.target_schema not in (select schema from wanted) limit 1)`, // hashed, however many have it
 				ledgerTable, literal(module), operator, countsAsRecorded)
 		}
-		conflicts = fmt.Sprintf(`
+		if whole {
+			conflicts = fmt.Sprintf(`
 union all
 select 'conflict', f.version, 0, pg_catalog.json_build_object('schema', c.target_schema, 'file', c.file_name, 'hash', c.semantic_hash)
 from files f cross join lateral (%s
     union all
     %s
     limit 1) c`, probe("<"), probe(">"))
+		}
 	}
 	return fmt.Sprintf(`with files as materialized %s,
 wanted (schema) as materialized (select pg_catalog.unnest(%s::text[])),

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +32,7 @@ type fleetRun struct {
 	open   map[string]bool // schemas that are neither finished nor failed
 	alone  bool            // a batch failed each of whose schemas succeeded alone: no more batches
 	narrow bool            // the server ran out of locks for one schema: no more workers than one
+	tries  map[string]int  // of schemas that another session or a lost connection has kept from succeeding
 	fatal  error           // ends the run
 }
 
@@ -331,11 +334,29 @@ func (p *fleetPass) settleOne(ctx context.Context, t tenant, res *Result, err er
 		p.stop(err)
 		return false
 	}
-	if outOfLocks(err) && p.shrink(t) {
+	if outOfLocks(err) && p.shrink(t) || !ofFiles(err) && p.retry(t) {
 		return false
 	}
 	p.failed(t.schema, p.errorIn(t.schema, err), res.Applied...)
 	return false
+}
+
+// fleetTries is how often a schema is tried that conflicts with other sessions or loses its connection.
+const fleetTries = 4
+
+// retry leaves a schema for another pass, unless it has had its tries.
+func (p *fleetPass) retry(t tenant) bool {
+	p.fleetRun.mu.Lock()
+	if p.tries == nil {
+		p.tries = make(map[string]int)
+	}
+	p.tries[t.schema]++
+	again := p.tries[t.schema] < fleetTries
+	p.fleetRun.mu.Unlock()
+	if again {
+		p.later(t)
+	}
+	return again
 }
 
 // errorIn makes an Error of what concerns one schema, unless it is one.
@@ -347,9 +368,13 @@ func (run *fleetRun) errorIn(schema string, err error) *Error {
 // outOfLocks reports whether the server's table of locks is full.
 func outOfLocks(err error) bool { return sqlState(err) == "53200" }
 
-// ofFiles reports whether a batch failed on account of its files: the server refused a statement, and not because it
-// conflicted with another session.
+// ofFiles reports whether a schema or batch failed on its own account, not because of another session or a lost
+// connection.
 func ofFiles(err error) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && !strings.HasPrefix(pgErr.Code, "40") && !strings.HasPrefix(pgErr.Code, "55P") && !strings.HasPrefix(pgErr.Code, "57")
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return !strings.HasPrefix(pgErr.Code, "40") && !strings.HasPrefix(pgErr.Code, "57") && pgErr.Code != "55P03"
+	}
+	var network net.Error
+	return !errors.As(err, &network) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) &&
+		!errors.Is(err, net.ErrClosed) && !errors.Is(err, ErrCommitUnknown)
 }

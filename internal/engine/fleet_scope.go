@@ -81,15 +81,15 @@ func (run *fleetRun) shared(ctx context.Context, found *scope) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, row := range results[0].Rows {
-		schema, name := string(row[0]), string(row[1])
-		file := found.qualified[[2]string{schema, name}]
-		if file == "" {
-			file = found.bare[name]
-		}
-		return fmt.Sprintf("%s names %s.%s", file, schema, name), nil
+	if len(results[0].Rows) == 0 {
+		return "", nil
 	}
-	return "", nil
+	schema, name := string(results[0].Rows[0][0]), string(results[0].Rows[0][1])
+	file := found.qualified[[2]string{schema, name}]
+	if file == "" {
+		file = found.bare[name]
+	}
+	return fmt.Sprintf("%s names %s.%s", file, schema, name), nil
 }
 
 // A scope collects the names that the text of files has outside its own schema.
