@@ -71,4 +71,48 @@
 // [Baseline] records what another tool has applied. [Verify] tells where files,
 // ledger and schema disagree, and [Repair] accepts a changed file, with the
 // reason. [Remove] ends a module.
+//
+// # Fleets
+//
+// [Fleet] does for one module in very many schemas, such as one for each
+// tenant, what [Up] does in one. With nothing pending it is a single query.
+// Else it takes the schemas that have the same to do together: the first by
+// itself, to see what it takes, then twenty or so in one transaction, and
+// several such transactions beside each other.
+//
+//	schemas, err := migrate.FleetSchemas(ctx, pool, billing.Module, "tenant_*")
+//	if err != nil {
+//		return err
+//	}
+//	res, err := migrate.Fleet(ctx, pool, billing.Module, schemas, &migrate.FleetOptions{MaxFailures: 10})
+//	if partial := (*migrate.FleetError)(nil); errors.As(err, &partial) {
+//		for _, e := range res.Failed {
+//			log.Print(e.Schema, ": ", e)
+//		}
+//	}
+//
+// A transaction holds at most half of the locks that the server's table has
+// room for, and waits at most two seconds for one. When it fails, its schemas
+// are migrated one by one, as Up would. So are those of files that would leave
+// something behind in the session, as SET, DO and SELECT may, or that have COPY
+// data.
+//
+// If a pending file touches what the schemas share, one is migrated after the
+// other, each file in a transaction of its own: else each would wait for the
+// others, and all users of what is shared for all of them. That is decided from
+// the text as it reads for one schema, and from the database's catalog. A file
+// touches what is shared if it
+//
+//   - has a statement that is not about tables, views, indexes, sequences,
+//     types, functions, or what belongs to these, such as CREATE EXTENSION,
+//     CREATE ROLE or a GRANT on another schema;
+//   - names an object of another schema as schema.object, as {{tables.other.x}}
+//     becomes, also in a string or in the body of a function. The catalogs do
+//     not count, nor do the types and functions of extensions;
+//   - has a word anywhere outside qualified names that is a table or a function
+//     of the schema public, whatever the word means there;
+//   - sets search_path, or has EXECUTE in the body of a function or of DO.
+//
+// What existing triggers and functions do cannot be seen, and a harmless word
+// may look like a shared table: FleetOptions.Mode overrides the choice.
 package migrate

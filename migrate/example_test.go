@@ -17,22 +17,29 @@ var db *pgdbm.DB
 
 func TestExampleUpPrintsWhatItSays(t *testing.T) {
 	db = handle(t, "billing")
+	want := "applied 001_invoice.sql\npending: false\n"
+	if got := stdout(t, ExampleUp); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// stdout returns what an example prints. It is for tests that are not parallel.
+func stdout(t *testing.T, example func()) string {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout := os.Stdout
+	before := os.Stdout
 	os.Stdout = w
-	defer func() { os.Stdout = stdout }()
-	ExampleUp()
+	defer func() { os.Stdout = before }()
+	example()
 	w.Close()
 	out, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := string(out), "applied 001_invoice.sql\npending: false\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	return string(out)
 }
 
 // A deployment step that migrates and then says where it stands.
