@@ -157,28 +157,36 @@ func (e *FleetError) Unwrap() []error {
 // error is a [*FleetError]; when none could be begun, it says why as that of Up
 // does.
 func Fleet(ctx context.Context, pool *pgdbm.Pool, m pgdbm.Module, schemas []string, o *FleetOptions) (*FleetResult, error) {
-	if o == nil {
-		o = new(FleetOptions)
-	}
 	res := &FleetResult{Module: m.Name}
-	r, files, err := bridge.PrepareFleet(pool, m)
+	r, f, err := o.prepare(pool, m, schemas)
 	if err != nil {
-		return res, bridge.PublicError(err)
+		return res, err
 	}
-	if err := o.Shard.validate(); err != nil {
-		return res, &pgdbm.MigrationError{Module: m.Name, Err: err}
-	}
-	f := engine.Fleet{
-		Module: m.Name, Files: files, Schemas: schemas, Member: o.Shard.Has,
-		Requires: m.Requires, Aliases: o.Aliases, Extensions: m.Extensions,
-		Workers: o.workers(pool), BatchSize: o.BatchSize, MaxFailures: o.MaxFailures, Mode: engine.FleetMode(o.Mode),
-	}
-	if o.Progress != nil {
+	if o != nil && o.Progress != nil {
 		f.Progress = func(e engine.FleetEvent) { o.Progress(fleetEvent(e)) }
 	}
 	done, err := r.Fleet(ctx, f)
 	res.fill(done)
 	return res, res.err(bridge.PublicError(err))
+}
+
+// prepare makes what the engine runs of the arguments of Fleet.
+func (o *FleetOptions) prepare(pool *pgdbm.Pool, m pgdbm.Module, schemas []string) (*engine.Runner, engine.Fleet, error) {
+	if o == nil {
+		o = new(FleetOptions)
+	}
+	r, files, err := bridge.PrepareFleet(pool, m)
+	if err != nil {
+		return nil, engine.Fleet{}, bridge.PublicError(err)
+	}
+	if err := o.Shard.validate(); err != nil {
+		return nil, engine.Fleet{}, &pgdbm.MigrationError{Module: m.Name, Err: err}
+	}
+	return r, engine.Fleet{
+		Module: m.Name, Files: files, Schemas: schemas, Member: o.Shard.Has,
+		Requires: m.Requires, Aliases: o.Aliases, Extensions: m.Extensions,
+		Workers: o.workers(pool), BatchSize: o.BatchSize, MaxFailures: o.MaxFailures, Mode: engine.FleetMode(o.Mode),
+	}, nil
 }
 
 // defaultWorkers is where two more gain nothing on most servers.
@@ -205,14 +213,23 @@ func fleetEvent(e engine.FleetEvent) FleetEvent {
 func (res *FleetResult) fill(done *engine.FleetResult) {
 	res.Schemas, res.UpToDate, res.Migrated, res.Created = done.Schemas, done.UpToDate, done.Migrated, done.Created
 	res.Applied, res.Remaining, res.Careful = done.Applied, done.Remaining, done.Careful
-	for _, e := range done.Failed {
-		res.Failed = append(res.Failed, bridge.PublicError(e).(*pgdbm.MigrationError))
+	res.Failed, res.Warnings = publicErrors(done.Failed), fleetWarnings(done.Warnings)
+}
+
+func publicErrors(errs []*engine.Error) []*pgdbm.MigrationError {
+	var out []*pgdbm.MigrationError
+	for _, e := range errs {
+		out = append(out, bridge.PublicError(e).(*pgdbm.MigrationError))
 	}
-	for _, w := range done.Warnings {
-		res.Warnings = append(res.Warnings, FleetWarning{
-			Warning: Warning{w.Version, w.File, w.Text}, Schema: w.Schema, Schemas: w.Schemas,
-		})
+	return out
+}
+
+func fleetWarnings(ws []engine.FleetWarning) []FleetWarning {
+	var out []FleetWarning
+	for _, w := range ws {
+		out = append(out, FleetWarning{Warning: Warning{w.Version, w.File, w.Text}, Schema: w.Schema, Schemas: w.Schemas})
 	}
+	return out
 }
 
 // err is the error of a run that ended with cause.

@@ -61,6 +61,16 @@ func TestSchemasThatUpRefusesFailAloneAndBeforeAnythingIsWritten(t *testing.T) {
 	m = module("1_a.sql", createA, "3_b.sql", createB, "4_c.sql", `CREATE TABLE {{tables.c}} ();`)
 	want := map[string]error{"tenant_003": migrate.ErrChanged, "tenant_005": migrate.ErrOrder, "tenant_007": migrate.ErrMissing,
 		"tenant_009": migrate.ErrOrder, "tenant_010": migrate.ErrOrder, "tenant_013": migrate.ErrSchemaGone}
+	plan, err := migrate.FleetPlan(t.Context(), d.pool, m, append(schemas, "tenant_new"), nil)
+	if err != nil || plan.Schemas != 41 || plan.UpToDate != 0 || len(plan.Pending) != 35 || len(plan.Refused) != 6 || len(plan.Warnings) != 2 {
+		t.Fatalf("plan %+v, %v", plan, err)
+	}
+	if p := plan.Pending[0]; p.Schema != "tenant_000" || !p.Exists || !slices.Equal(versions(p.Files), []string{"4 4_c.sql"}) {
+		t.Errorf("first pending %+v", p)
+	}
+	if p := plan.Pending[34]; p.Schema != "tenant_new" || p.Exists || len(p.Files) != 3 {
+		t.Errorf("last pending %+v", p)
+	}
 	for _, most := range []int{0, -1} {
 		res, err := migrate.Fleet(t.Context(), d.pool, m, schemas, &migrate.FleetOptions{MaxFailures: most})
 		if len(res.Failed) != len(want) {
@@ -353,4 +363,30 @@ func TestAFleetOutlivesLosingItsConnections(t *testing.T) {
 		t.Errorf("%+v, %v", res, err)
 	}
 	d.wantLogged(schemas)
+}
+
+func TestASchemaWhoseTablesAreInUseHoldsUpOnlyItself(t *testing.T) {
+	t.Parallel()
+	d := newFleetDB(t, 4)
+	schemas := tenants(50)
+	d.fleet(module("1_a.sql", createA), schemas, nil)
+	user, err := pgx.Connect(t.Context(), d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer user.Close(context.Background())
+	if _, err := user.Exec(t.Context(), `BEGIN; SELECT * FROM tenant_025.a`); err != nil {
+		t.Fatal(err)
+	}
+	m := module("1_a.sql", createA, "2_b.sql", `ALTER TABLE {{tables.a}} ADD COLUMN n int;`)
+	res := d.fleet(m, schemas, &migrate.FleetOptions{Workers: 2, Progress: func(e migrate.FleetEvent) {
+		if e.Done == 49 {
+			if _, err := user.Exec(t.Context(), `COMMIT`); err != nil {
+				t.Error(err)
+			}
+		}
+	}})
+	if res.Migrated != 50 || len(res.Failed) != 0 {
+		t.Errorf("%+v", res)
+	}
 }

@@ -264,7 +264,8 @@ func TestAFleetWaitsForASchemaThatSomebodyElseMigrates(t *testing.T) {
 		_, err := migrate.Up(t.Context(), db, m, nil)
 		done <- err
 	}()
-	d.eventually(1, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted`)
+	d.eventually(1, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	res, err := migrate.Fleet(ctx, d.pool, m, schemas, &migrate.FleetOptions{Progress: func(e migrate.FleetEvent) {

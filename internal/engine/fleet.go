@@ -43,7 +43,7 @@ type Fleet struct {
 	Extensions []string
 
 	Workers     int // transactions beside each other; at least 1
-	BatchSize   int // most schemas in one transaction; 0: the engine's choice
+	BatchSize   int // most schemas in one transaction; 0: defaultBatch
 	MaxFailures int // how many schemas may fail while others are still begun; negative: any number
 	Mode        FleetMode
 
@@ -163,6 +163,17 @@ func (run *fleetRun) wrap(err error) error {
 
 func (run *fleetRun) member(schema string) bool { return run.Member == nil || run.Member(schema) }
 
+// members counts the schemas that this run migrates.
+func (run *fleetRun) members() int {
+	n := 0
+	for _, s := range run.Schemas {
+		if run.member(s) {
+			n++
+		}
+	}
+	return n
+}
+
 // run plans, prepares and migrates.
 func (run *fleetRun) run(ctx context.Context) error {
 	plan, err := run.look(ctx, run.Schemas)
@@ -191,11 +202,7 @@ func (run *fleetRun) run(ctx context.Context) error {
 // begin counts what the plan found.
 func (run *fleetRun) begin(ctx context.Context, plan *fleetPlan) {
 	res := run.result
-	for _, s := range run.Schemas {
-		if run.member(s) {
-			res.Schemas++
-		}
-	}
+	res.Schemas = run.members()
 	run.total = len(plan.todo) + len(plan.problems)
 	res.UpToDate = res.Schemas - run.total
 	run.open = make(map[string]bool, run.total)

@@ -245,6 +245,7 @@ func (w *fleetWorker) applied(ctx context.Context, batch []tenant, took time.Dur
 		files += len(t.pending)
 	}
 	each := took / time.Duration(max(1, files))
+	w.measure(took, len(batch))
 	for _, t := range batch {
 		var applied []AppliedFile
 		for _, f := range t.pending {

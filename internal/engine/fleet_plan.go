@@ -21,6 +21,45 @@ type fleetPlan struct {
 	warnings []FleetWarning
 }
 
+// FleetPlan says what a fleet's run would find.
+type FleetPlan struct {
+	Schemas  int // that are members
+	UpToDate int
+	Pending  []FleetPending // in the order given
+	Refused  []*Error       // one for each schema that is refused
+	Warnings []FleetWarning
+}
+
+// FleetPending is a schema in which files are pending.
+type FleetPending struct {
+	Schema string
+	Exists bool
+	Files  []*File
+}
+
+// PlanFleet plans and does nothing else; it takes no lock. The error is for what concerns all schemas.
+func (r *Runner) PlanFleet(ctx context.Context, f Fleet) (*FleetPlan, error) {
+	run := &fleetRun{Fleet: f, runner: r, result: new(FleetResult)}
+	if err := run.validate(); err != nil {
+		return nil, run.wrap(err)
+	}
+	plan := new(FleetPlan)
+	if len(run.Schemas) == 0 {
+		return plan, nil
+	}
+	found, err := run.look(ctx, run.Schemas)
+	if err != nil {
+		return nil, run.wrap(err)
+	}
+	plan.Schemas = run.members()
+	plan.UpToDate = plan.Schemas - len(found.todo) - len(found.problems)
+	plan.Refused, plan.Warnings = found.problems, found.warnings
+	for _, t := range found.todo {
+		plan.Pending = append(plan.Pending, FleetPending{t.schema, t.present, t.pending})
+	}
+	return plan, nil
+}
+
 // look plans for all schemas with one query. Only a schema whose rows are not simply those of the first files, all of
 // them applied and unchanged, has its rows read, with a second query.
 func (run *fleetRun) look(ctx context.Context, schemas []string) (*fleetPlan, error) {

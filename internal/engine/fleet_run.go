@@ -8,13 +8,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// defaultBatch is how many schemas share a transaction. More gain little, and for as long as a transaction runs,
-// whoever uses one of its schemas waits.
-const defaultBatch = 20
+const (
+	// defaultBatch is how many schemas share a transaction. More gain little.
+	defaultBatch = 20
+	// longBatch is how long a transaction may take, for as long as whoever uses one of its schemas has to wait. One
+	// that takes longer holds fewer schemas the next time.
+	longBatch = time.Second
+)
 
 // A fleetRun is one run of a fleet.
 type fleetRun struct {
@@ -145,7 +150,7 @@ func (run *fleetRun) settle(busy []string, plan *fleetPlan) {
 // they turned out to have something else pending than planned.
 func (run *fleetRun) pass(ctx context.Context, todo []tenant) (busy []string, err error) {
 	for _, group := range groups(todo) {
-		p := &fleetPass{fleetRun: run, first: group[0], todo: group, workers: run.Workers, size: 1}
+		p := &fleetPass{fleetRun: run, first: group[0], todo: group, workers: run.Workers, size: 1, room: 1}
 		if err := p.run(ctx); err != nil {
 			return nil, err
 		}
@@ -183,8 +188,10 @@ type fleetPass struct {
 	mu   sync.Mutex // guards the fields below; taken before fleetRun.mu, never after
 	todo []tenant
 	busy []string
-	size int // of a batch
-	most int // locks that one schema needs, as far as known
+	size int           // of a batch
+	room int           // most that size may be
+	most int           // locks that one schema needs, as far as known
+	took time.Duration // by a schema of the last batch
 }
 
 // run migrates the first schema by itself, to see how many locks one takes, and then the others.
@@ -217,21 +224,37 @@ func (p *fleetPass) batched(files []*File) bool {
 func (p *fleetPass) fit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.size = defaultBatch
+	p.room = defaultBatch
 	if p.BatchSize > 0 {
-		p.size = p.BatchSize
+		p.room = p.BatchSize
 	}
 	text := 1
 	for _, f := range p.first.pending {
 		text += len(f.Source)
 	}
-	p.size = max(1, min(p.size, batchText/text))
-	if p.most == 0 {
+	p.room = max(1, min(p.room, batchText/text))
+	if p.most > 0 {
+		free := max(1, p.lockTable/2/p.most)
+		p.workers = min(p.workers, free)
+		p.room = max(1, min(p.room, free/p.workers))
+	}
+	p.size = batchFor(p.took, p.room)
+}
+
+// batchFor is how many schemas a batch holds when one takes so long.
+func batchFor(each time.Duration, room int) int {
+	return int(min(time.Duration(room), max(1, longBatch/max(1, each))))
+}
+
+// measure notes how long a batch of schemas took. Nobody waits for a schema that has just been created.
+func (p *fleetPass) measure(took time.Duration, schemas int) {
+	if !p.first.present {
 		return
 	}
-	room := max(1, p.lockTable/2/p.most)
-	p.workers = min(p.workers, room)
-	p.size = max(1, min(p.size, room/p.workers))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.took = took / time.Duration(schemas)
+	p.size = batchFor(p.took, p.room)
 }
 
 // next takes the schemas of the next batch off the list; none when the pass is over.
@@ -296,7 +319,8 @@ func (p *fleetPass) shrink(batch ...tenant) bool {
 	switch {
 	case len(batch) > 1:
 		p.todo = append(slices.Clone(batch), p.todo...)
-		p.size = max(1, min(p.size, len(batch)/2))
+		p.room = max(1, min(p.room, len(batch)/2))
+		p.size = min(p.size, p.room)
 	case p.workers > 1:
 		p.busy = append(p.busy, batch[0].schema)
 		p.fleetRun.mu.Lock()
