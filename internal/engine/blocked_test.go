@@ -79,7 +79,7 @@ func TestABlockedFileGivesUpAfterItsAttempts(t *testing.T) {
 			p := d.program(three)
 			p.LockAttempts = 2
 			defer d.block("app.a")()
-			_, err := p.Up(t.Context(), target(t, "app", "app", "1_a.sql", "-- pgdbm:lock-timeout 60ms\n"+head+"create table log ();\nalter table a add y int;"))
+			_, err := p.Up(t.Context(), target(t, "app", "app", "1_a.sql", "-- pgdbm:lock-timeout 600ms\n"+head+"create table log ();\nalter table a add y int;"))
 			var pgErr *pgconn.PgError
 			if !errors.Is(err, engine.ErrBlocked) || !errors.As(err, &pgErr) || pgErr.Code != "55P03" {
 				t.Fatalf("got %v", err)

@@ -121,6 +121,7 @@ const (
 	codeInsufficientRight = "42501"
 	codeLockNotAvailable  = "55P03"
 	codeDeadlock          = "40P01"
+	codeInternal          = "XX000"
 )
 
 func sqlState(err error) string {

@@ -31,6 +31,9 @@ func (o *outside) prepare(ctx context.Context, s *statement) (done bool, err err
 // suspendLockTimeout keeps a lock_timeout that the file has set away from an operation on indexes, which it would end
 // half-done.
 func (o *outside) suspendLockTimeout(ctx context.Context) error {
+	if o.restored != 0 {
+		return nil // since an attempt that failed
+	}
 	results, err := o.work.exec(ctx,
 		"select setting::bigint from pg_catalog.pg_settings where name = 'lock_timeout'", "set lock_timeout = 0")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -229,7 +230,7 @@ func (o *outside) run(ctx context.Context) error {
 // half-way.
 func (o *outside) runOne(ctx context.Context, s *statement) error {
 	r := retry{of: o.file}
-	for {
+	for raced := 0; ; {
 		w := o.runner.watchBlockers(ctx, o.pid, o.lockTimeout(o.file))
 		var err error
 		if s.atomic {
@@ -238,6 +239,10 @@ func (o *outside) runOne(ctx context.Context, s *statement) error {
 			err = o.runBare(ctx, s)
 		}
 		blockers := w.stop()
+		if raced < mostRaces && o.racedOrphan(s, err) {
+			raced++
+			continue
+		}
 		if err == nil || !s.atomic && !s.object.onIndexes() {
 			return err
 		}
@@ -246,6 +251,25 @@ func (o *outside) runOne(ctx context.Context, s *statement) error {
 			return err
 		}
 	}
+}
+
+// mostRaces bounds how often a statement is begun anew because of what ended beside it.
+const mostRaces = 5
+
+// racedOrphan reports whether err is due to a statement on indexes that a killed process has left running, behind a
+// pooler, where nothing tells of it: the server reports its progress as ended before it has committed, and an index
+// that was not there may be by the time its table is free.
+func (o *outside) racedOrphan(s *statement, err error) bool {
+	if !s.object.onIndexes() {
+		return false
+	}
+	switch sqlState(err) {
+	case codeInternal:
+		return strings.Contains(err.Error(), "tuple concurrently")
+	case codeDuplicateTable:
+		return o.resumed && s.object.kind == createdIndex
+	}
+	return false
 }
 
 // misplaced is the error of a statement, with its place in the file.

@@ -285,6 +285,44 @@ func TestAnInvalidIndexThatWasLeftIsBuiltAnew(t *testing.T) {
 	}
 }
 
+// Behind a pooler nothing tells of the statement that a killed process has left running: its index may appear while ours
+// waits for the table.
+func TestAnIndexThatAKilledProcessStillBuildsBecomesOurs(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	d.exec("create schema app; create table app.a (x int)")
+	p := d.program(two)
+	p.ThroughPooler = true
+	failing := target(t, "app", "app", "1_a.sql", outsideHead+"create index concurrently i on {{tables.a}} (x / y);")
+	if _, err := p.Up(t.Context(), failing); err == nil {
+		t.Fatal("no error")
+	}
+	d.exec("update pgdbm.migrations set state = 'running'")
+	orphan, err := d.connect().Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := orphan.Exec(t.Context(), "lock table app.a in share update exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := p.Up(t.Context(), target(t, "app", "app", "1_a.sql", outsideHead+"create index concurrently i on {{tables.a}} (x);"))
+		done <- err
+	}()
+	d.eventually("1", "select count(*) from pg_locks where not granted and relation = 'app.a'::regclass")
+	if _, err := orphan.Exec(t.Context(), "create index i on app.a (x)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := orphan.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	d.want("applied 1", "select concat_ws(' ', state, stmt_done) from pgdbm.migrations")
+}
+
 // The process was killed after the statement had ended and before that was recorded.
 func TestWhatWasDoneAndNotRecordedIsNotDoneAgain(t *testing.T) {
 	t.Parallel()
