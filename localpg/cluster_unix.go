@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,6 +22,9 @@ const clusterFormat = "1"
 
 // clusterLife is how long a cluster stays in the cache after its last use.
 const clusterLife = 30 * 24 * time.Hour
+
+// clusterUse is how exactly the last use is known.
+const clusterUse = 24 * time.Hour
 
 // cluster is what initdb made, to be copied by each server: making it takes ten
 // times as long as copying it.
@@ -50,20 +52,21 @@ func (a account) cachedCluster(ctx context.Context, cache, binDir string, args [
 	defer unlock()
 	dir := filepath.Join(base, key)
 	c := cluster{key: key, data: filepath.Join(dir, "data")}
-	if version, err := os.ReadFile(filepath.Join(dir, "version")); err == nil {
+	if version, err := a.read(filepath.Join(dir, "version")); err == nil {
 		c.version = string(version)
-		now := time.Now()
-		_ = os.Chtimes(dir, now, now) // for the next one to remove old ones
+		if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > clusterUse {
+			a.touch(dir) // so that nobody takes it for an old one
+		}
 		return c, nil
 	}
-	pruneClusters(base, key)
+	a.pruneClusters(base, key)
 	logger.Debug("localpg: making a cluster", slog.String("bin", binDir), slog.String("dir", dir))
 	// A name of its own: an initdb whose caller was killed may still run.
 	made := dir + "." + randomHex(4) + ".new"
 	if c.version, err = a.makeCluster(made, binDir, args); err != nil {
-		return cluster{}, errors.Join(err, os.RemoveAll(made))
+		return cluster{}, errors.Join(err, a.removeAll(made))
 	}
-	return c, os.Rename(made, dir)
+	return c, a.rename(made, dir)
 }
 
 // clusterKey is of the programs, whose file an upgrade replaces in place, and
@@ -128,7 +131,7 @@ func (a account) ownDir(dir string) error {
 // makeCluster runs initdb. It is not cut short: its children would lose their
 // files and leave shared memory.
 func (a account) makeCluster(dir, binDir string, args []string) (version string, err error) {
-	if err := a.ownDir(dir); err != nil {
+	if err := a.mkdir(dir); err != nil {
 		return "", err
 	}
 	if version, err = a.programVersion(binDir); err != nil {
@@ -150,7 +153,7 @@ func (a account) makeCluster(dir, binDir string, args []string) (version string,
 	if err != nil {
 		return "", err
 	}
-	return version, os.WriteFile(filepath.Join(dir, "version"), []byte(version), 0o644)
+	return version, a.writeNew(filepath.Join(dir, "version"), version)
 }
 
 func (a account) programVersion(binDir string) (string, error) {
@@ -165,13 +168,6 @@ func (a account) programVersion(binDir string) (string, error) {
 	return words[2], nil
 }
 
-// output runs a program as the account.
-func (a account) output(program string, args ...string) ([]byte, error) {
-	cmd := exec.Command(program, args...)
-	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", cleanEnv(), a.attributes()
-	return cmd.CombinedOutput()
-}
-
 func lastLines(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return strings.Join(lines[max(0, len(lines)-3):], "; ")
@@ -180,7 +176,7 @@ func lastLines(out []byte) string {
 // pruneClusters removes clusters that nobody has used for long, and what was
 // left of making the cluster of this key, whose lock the caller has. Servers have
 // copies: only who copies at this moment could miss one, and has just used it.
-func pruneClusters(base, key string) {
+func (a account) pruneClusters(base, key string) {
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return
@@ -191,7 +187,7 @@ func pruneClusters(base, key string) {
 			continue
 		}
 		if strings.HasPrefix(e.Name(), key) || time.Since(info.ModTime()) > clusterLife {
-			_ = os.RemoveAll(filepath.Join(base, e.Name())) // else the next one does
+			_ = a.removeAll(filepath.Join(base, e.Name())) // else the next one does
 		}
 	}
 }

@@ -72,3 +72,29 @@ func ClustersIn(t *testing.T, ctx context.Context, callers int) []string {
 	}
 	return names
 }
+
+// GiveToAccount makes a file the property of the server's user.
+func GiveToAccount(file string) error {
+	a, err := serverAccount()
+	if err != nil {
+		return err
+	}
+	return os.Lchown(file, int(a.uid), int(a.gid))
+}
+
+// ReadAsAccount and WriteAsAccount do with a file what this package does.
+func ReadAsAccount(file string) ([]byte, error) {
+	a, err := serverAccount()
+	if err != nil {
+		return nil, err
+	}
+	return a.read(file)
+}
+
+func WriteAsAccount(file, text string) error {
+	a, err := serverAccount()
+	if err != nil {
+		return err
+	}
+	return a.writeNew(file, text)
+}

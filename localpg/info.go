@@ -2,8 +2,6 @@ package localpg
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -25,12 +23,4 @@ func (i runInfo) encode() string {
 		panic(err) // its fields cannot fail
 	}
 	return string(text)
-}
-
-func readInfo(run string) (i runInfo, err error) {
-	text, err := os.ReadFile(filepath.Join(run, "info"))
-	if err == nil {
-		err = json.Unmarshal(text, &i)
-	}
-	return i, err
 }

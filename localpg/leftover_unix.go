@@ -22,7 +22,7 @@ var runID = regexp.MustCompile(`^[0-9a-f]{8}$`)
 // The place must have no id.
 func (p place) sweep(logger *slog.Logger) {
 	for _, left := range p.runs() {
-		if info, err := readInfo(left.run); err == nil {
+		if info, err := left.info(); err == nil {
 			left.store = info.Store
 		}
 		switch life := left.alive(); {
@@ -66,7 +66,7 @@ func (p place) sweepStore(logger *slog.Logger) {
 
 // orphaned reports whether a shared server has no supervisor.
 func (p place) orphaned() bool {
-	f, err := os.OpenFile(filepath.Join(p.run, "users"), os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	f, err := p.account.openFIFO(filepath.Join(p.run, "users"))
 	if err == nil {
 		f.Close()
 	}
@@ -92,7 +92,7 @@ const (
 // of the FIFO "alive", which the kernel closes with them, so no process id is
 // trusted.
 func (p place) alive() life {
-	f, err := os.OpenFile(filepath.Join(p.run, "alive"), os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	f, err := p.account.openFIFO(filepath.Join(p.run, "alive"))
 	switch {
 	case err == nil:
 		f.Close()
@@ -114,7 +114,7 @@ func (p place) discard() error {
 			return fmt.Errorf("server of %s does not end", p.run)
 		}
 		if pid, _ := p.postmaster(); pid > 1 && runsIn(pid, p.data()) {
-			syscall.Kill(pid, syscall.SIGQUIT)
+			p.account.quit(pid)
 		}
 		<-tick.C
 	}
@@ -133,12 +133,14 @@ func (p place) gone() bool {
 // remove deletes the run's files; no process of it may live. What says that they
 // are a dead run's goes last.
 func (p place) remove() error {
-	removeSegment(p.postmaster())
+	p.account.removeSegment(p.postmaster())
 	for _, dir := range []string{p.store, p.run} {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := p.account.removeAll(dir); err != nil {
 			return err
 		}
-		os.Remove(filepath.Dir(dir)) // refused while it has other runs
+	}
+	for _, dir := range []string{p.store, p.run} {
+		p.account.removeEmpty(filepath.Dir(dir))
 	}
 	return nil
 }
@@ -147,7 +149,7 @@ func (p place) remove() error {
 // segment, from lines 1 and 7 of postmaster.pid, or zeros: the file is there
 // while the server runs and when it was killed with SIGKILL.
 func (p place) postmaster() (pid, segment int) {
-	text, err := os.ReadFile(filepath.Join(p.data(), "postmaster.pid"))
+	text, err := p.account.read(filepath.Join(p.data(), "postmaster.pid"))
 	if err != nil {
 		return 0, 0
 	}

@@ -18,13 +18,13 @@ func list() ([]Info, error) {
 	}
 	var all []Info
 	for _, run := range where.runs() {
-		info, err := readInfo(run.run)
+		info, err := run.info()
 		if err != nil || run.alive() != living {
 			continue
 		}
 		s := &Server{place: run, port: info.Port}
 		all = append(all, Info{
-			ID: filepath.Base(run.run), URL: s.URL(""), Version: info.Version, BinDir: info.BinDir, Started: info.Started,
+			ID: run.id(), URL: s.URL(""), Version: info.Version, BinDir: run.account.programs(info.BinDir), Started: info.Started,
 			Durable: info.Durable, TCP: info.Password != "", Shared: info.Key != "", Kept: run.kept(),
 		})
 	}
@@ -43,7 +43,7 @@ func end(ctx context.Context, id string, now bool) error {
 		return err
 	}
 	run := where.withID(id)
-	info, err := readInfo(run.run)
+	info, err := run.info()
 	if !runID.MatchString(id) || err != nil {
 		return errors.New("no such server")
 	}

@@ -13,7 +13,7 @@ const locks = true
 
 // tryLock takes the lock unless another has it. The end of the process lets go.
 func tryLock(file string) (unlock func(), ok bool, err error) {
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, false, err
 	}

@@ -2,16 +2,16 @@ package localpg
 
 import (
 	"io"
-	"os"
 	"strings"
 )
 
 // tailBytes bounds what is read of a log.
 const tailBytes = 64 << 10
 
-// tail returns the last n lines of a file, or "" when it cannot be read.
-func tail(name string, n int) string {
-	f, err := os.Open(name)
+// tail returns the last n lines of the server's log, or "" when it cannot be
+// read.
+func (p place) tail(n int) string {
+	f, err := p.log()
 	if err != nil {
 		return ""
 	}

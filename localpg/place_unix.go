@@ -3,6 +3,7 @@
 package localpg
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,12 @@ const socketBase = "/tmp"
 
 // memoryNeeded is the free space below which the data stay off /dev/shm.
 const memoryNeeded = 1 << 30
+
+// Bits of access(2), the same on all systems.
+const (
+	accessEnter = 1
+	accessWrite = 2
+)
 
 // place is where a run keeps its files, and as which user.
 type place struct {
@@ -80,8 +87,22 @@ func (p place) runs() []place {
 	return runs
 }
 
+// id is the name of the run.
+func (p place) id() string { return filepath.Base(p.run) }
+
 func (p place) data() string { return filepath.Join(p.store, "data") }
-func (p place) log() string  { return filepath.Join(p.run, "log") }
+
+// log opens the server's log.
+func (p place) log() (*os.File, error) { return p.account.open(filepath.Join(p.run, "log")) }
+
+// info is what the run tells others.
+func (p place) info() (i runInfo, err error) {
+	text, err := p.account.read(filepath.Join(p.run, "info"))
+	if err == nil {
+		err = json.Unmarshal(text, &i)
+	}
+	return i, err
+}
 
 // owns reports an error unless dir is a directory, no link, of the account.
 // Then nobody else can replace it in a directory such as /tmp.
@@ -105,7 +126,7 @@ func (a account) writes(dir string) bool {
 		return false
 	}
 	if !a.change {
-		return true
+		return syscall.Access(dir, accessWrite|accessEnter) == nil
 	}
 	for parent := filepath.Dir(dir); ; parent = filepath.Dir(parent) {
 		if up, err := os.Stat(parent); err != nil || up.Mode().Perm()&0o001 == 0 {

@@ -2,14 +2,13 @@ package localpg
 
 import (
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 )
 
 // removeSegment removes the System V shared memory segment that a killed server
 // left, if the kernel says that this very process made it and none uses it.
-func removeSegment(postmaster, segment int) {
+func (a account) removeSegment(postmaster, segment int) {
 	if postmaster <= 0 {
 		return
 	}
@@ -23,7 +22,7 @@ func removeSegment(postmaster, segment int) {
 			continue
 		}
 		if words[4] == strconv.Itoa(postmaster) && words[6] == "0" {
-			exec.Command("ipcrm", "-m", words[1]).Run() // best effort: it has 56 bytes
+			_ = a.run("ipcrm", "-m", words[1]) // best effort: it has 56 bytes
 		}
 	}
 }

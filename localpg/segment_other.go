@@ -4,4 +4,4 @@ package localpg
 
 // removeSegment leaves a killed server's System V shared memory segment of 56
 // bytes alone: whose it is cannot be told here.
-func removeSegment(postmaster, segment int) {}
+func (a account) removeSegment(postmaster, segment int) {}

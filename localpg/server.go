@@ -59,6 +59,9 @@ func databaseURL(database string) *url.URL {
 	return &url.URL{Scheme: "postgres", Path: "/" + database}
 }
 
+// ID returns what [End] and [Info] know the server by.
+func (s *Server) ID() string { return s.place.id() }
+
 // Version returns the server's version, such as "17.5".
 func (s *Server) Version() string { return s.version }
 
@@ -68,7 +71,7 @@ func (s *Server) BinDir() string { return s.binDir }
 
 // LogTail returns the last n lines of the server's log. It is empty after
 // [Server.Stop] and when the log cannot be read.
-func (s *Server) LogTail(n int) string { return tail(s.place.log(), n) }
+func (s *Server) LogTail(n int) string { return s.place.tail(n) }
 
 // Stop ends the server and removes all that it made, and returns when that is
 // done. It asks for a fast shutdown; when ctx ends, or 10 seconds pass, before
@@ -102,7 +105,7 @@ func (s *Server) Stop(ctx context.Context) error {
 
 // Keep makes a shared server stay when its last user is gone, also after the end
 // of this process: for a time, in whole seconds, or with 0 until [End]. Of
-// several times the last one counts. It is an error for a server that is not
+// several times the longest counts. It is an error for a server that is not
 // shared.
 func (s *Server) Keep(ctx context.Context, d time.Duration) error {
 	if s.hold == nil {

@@ -12,8 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // answerLimit is how long a supervisor may take to answer. One that does not is
@@ -49,7 +50,7 @@ func (p place) use(ctx context.Context) (*hold, error) {
 }
 
 func (p place) openUsers() (*hold, error) {
-	fifo, err := os.OpenFile(filepath.Join(p.run, "users"), os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	fifo, err := p.account.openFIFO(filepath.Join(p.run, "users"))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errEnding, err)
 	}
@@ -129,26 +130,38 @@ func (a account) lockShared(ctx context.Context, cache, key string) (unlock func
 	return lock(ctx, filepath.Join(base, "server-"+key+lockSuffix))
 }
 
-// join returns a running server with this key, or nil. The place has no id.
-func (p place) join(ctx context.Context, key string) (*Server, error) {
+// join returns a running server with this key, of the programs in binDir, or nil. The place has no id.
+func (p place) join(ctx context.Context, key, binDir string) (*Server, error) {
 	for _, run := range p.runs() {
-		info, err := readInfo(run.run)
+		info, err := run.info()
 		if err != nil || info.Key != key {
 			continue
 		}
-		s := &Server{binDir: info.BinDir, version: info.Version, place: run.withStore(info.Store), port: info.Port, password: info.Password}
+		s := &Server{binDir: binDir, version: info.Version, place: run.withStore(info.Store), port: info.Port, password: info.Password}
 		if s.hold, err = run.use(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
 			}
 			continue // the next caller's sweep removes what it leaves
 		}
-		conn, err := s.connectOnce(ctx)
-		if err != nil { // it has crashed, and lives on for its users to read the log
+		if !s.answers(ctx) { // it has crashed, and lives on for its users to read the log
 			s.hold.leave()
 			continue
 		}
-		return s, conn.Close(ctx)
+		return s, nil
 	}
 	return nil, nil
+}
+
+// answers reports whether sessions could begin, were there not too many.
+func (s *Server) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	conn, err := s.connectOnce(ctx)
+	if err == nil {
+		conn.Close(ctx)
+		return true
+	}
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && refused.Code == "53300" // too_many_connections
 }

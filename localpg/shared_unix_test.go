@@ -221,6 +221,28 @@ func TestServerKeptForATimeEndsAfterIt(t *testing.T) {
 	awaitGone(t, made)
 }
 
+func TestOfSeveralTimesToKeepAServerTheLongestCounts(t *testing.T) {
+	t.Parallel()
+	s := share(t)
+	var kept []string
+	for _, d := range []time.Duration{time.Minute, time.Hour, time.Second, time.Minute} {
+		if err := s.Keep(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dirs(t, s)[0], "kept*"))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		kept = append(kept, files[0])
+	}
+	if kept[0] == kept[1] || kept[1] != kept[2] || kept[2] != kept[3] {
+		t.Errorf("%v", kept)
+	}
+	if err := localpg.End(t.Context(), s.ID(), true); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestEndNowEndsASharedServerInUse(t *testing.T) {
 	t.Parallel()
 	s := share(t)

@@ -41,7 +41,7 @@ func start(ctx context.Context, o Options, where place, binDir string) (*Server,
 			return nil, err
 		}
 		defer unlock()
-		if s, err := where.join(ctx, info.Key); s != nil || err != nil {
+		if s, err := where.join(ctx, info.Key, binDir); s != nil || err != nil {
 			return s, err
 		}
 	}
@@ -108,7 +108,9 @@ func (s *Server) await(ctx context.Context) error {
 		return err
 	}
 	if s.password != "" {
-		err = conn.Exec(ctx, "ALTER ROLE "+superuser+" PASSWORD '"+s.password+"'").Close()
+		// In a message of its own: settings count from the next one on.
+		err = conn.Exec(ctx, "SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_duration = off").Close()
+		err = errors.Join(err, conn.Exec(ctx, "ALTER ROLE "+superuser+" PASSWORD '"+s.password+"'").Close())
 	}
 	return errors.Join(err, conn.Close(ctx))
 }

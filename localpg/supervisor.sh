@@ -14,7 +14,7 @@
 #	INT       a fast shutdown
 #	join ID   I hold "users"
 #	keep ID   live on without users
-#	keep ID N the same, for N seconds
+#	keep ID N the same, for N seconds at least
 #	free ID   no longer
 #	end       end now
 #
@@ -29,7 +29,7 @@ umask 077
 ulimit -c 0
 trap : HUP INT TERM PIPE # end with the users only, even when nobody listens
 
-settings=$PGDBM_SETTINGS hba=$PGDBM_HBA info=$PGDBM_INFO
+until=0 settings=$PGDBM_SETTINGS hba=$PGDBM_HBA info=$PGDBM_INFO
 unset PGDBM_SUPERVISOR PGDBM_SETTINGS PGDBM_HBA PGDBM_INFO
 run=$1 store=$2 bin=$3 cluster=$4 kind=$5 data=$2/data
 
@@ -69,10 +69,15 @@ requests() {
 		INT) kill -s INT "$(cat pid)" ;;
 		keep) exec 5>users && : >kept ;;
 		keep*)
-			rm -f kept.* && : >"kept.$id"
-			keep "kept.$id" "$seconds" </dev/null 5>users 6<&- &
+			if [ $(($(date +%s) + seconds)) -gt "$until" ]; then
+				until=$(($(date +%s) + seconds))
+				exec 7>users # before the one who asks may leave
+				rm -f kept.* && : >"kept.$id"
+				keep "kept.$id" "$seconds" </dev/null 3<&- 5>&- 6<&- &
+				exec 7>&-
+			fi
 			;;
-		free) rm -f kept kept.* && exec 5>&- ;;
+		free) rm -f kept kept.* && exec 5>&- && until=0 ;;
 		end) return 1 ;;
 		esac
 		case $id in *[!0-9a-f]* | '') ;; *) : >"done.$id" ;; esac

@@ -117,7 +117,7 @@ func (s *supervisor) listen(status *os.File) {
 	}
 	s.exit = strings.Join(append([]string{exit}, complaints...), ": ")
 	if s.serving.Load() {
-		s.logger.Warn("localpg: server ended by itself", slog.String("exit", s.exit), slog.String("log", tail(s.place.log(), 10)))
+		s.logger.Warn("localpg: server ended by itself", slog.String("exit", s.exit), slog.String("log", s.place.tail(10)))
 	}
 	close(s.exited)
 	io.Copy(io.Discard, status) // to the supervisor's end

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync/atomic"
 )
@@ -17,7 +18,9 @@ func choosePlace(bool) (place, error) {
 	return place{}, fmt.Errorf("private servers on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
-func (p place) log() string { return "" }
+func (p place) id() string { return "" }
+
+func (p place) log() (*os.File, error) { return nil, errors.ErrUnsupported }
 
 type supervisor struct {
 	exited  chan struct{}

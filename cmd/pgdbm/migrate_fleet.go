@@ -22,12 +22,18 @@ type fleetFlags struct {
 	shard       string
 }
 
-func (f *fleetFlags) add(cmd *cobra.Command) {
+// addSelection adds the flags that pick.
+func (f *fleetFlags) addSelection(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.schemas, "schemas", nil, "names or `patterns`, such as 'tenant_*'")
+	flags.StringVar(&f.shard, "shard", "", "a part `i/n` of the schemas, for several machines")
+}
+
+func (f *fleetFlags) add(cmd *cobra.Command) {
+	f.addSelection(cmd)
+	flags := cmd.Flags()
 	flags.IntVar(&f.workers, "workers", 0, "transactions beside each other (default 4)")
 	flags.IntVar(&f.maxFailures, "max-failures", 0, "schemas that may fail before it stops; -1: any")
-	flags.StringVar(&f.shard, "shard", "", "a part `i/n` of the schemas, for several machines")
 }
 
 // check reports what does not go together.
@@ -118,18 +124,26 @@ func upFleet(cmd *cobra.Command, f *moduleFlags, fleet *fleetFlags, shard migrat
 }
 
 func fleetReport(res *migrate.FleetResult, took time.Duration) fleetJSON {
-	j := fleetJSON{
+	return fleetJSON{
 		Module: res.Module, Schemas: res.Schemas, UpToDate: res.UpToDate, Migrated: res.Migrated, Created: res.Created,
-		Applied: res.Applied, Failed: []fleetFailure{}, Remaining: append([]string{}, res.Remaining...), Careful: res.Careful,
-		MS: milliseconds(took),
+		Applied: res.Applied, Failed: fleetFailures(res.Failed), Remaining: append([]string{}, res.Remaining...), Careful: res.Careful,
+		Warnings: fleetWarnings(res.Warnings), MS: milliseconds(took),
 	}
-	for _, e := range res.Failed {
-		j.Failed = append(j.Failed, fleetFailure{e.Schema, e.Version, e.File, e.Error()})
+}
+
+func fleetFailures(errs []*pgdbm.MigrationError) []fleetFailure {
+	list := []fleetFailure{}
+	for _, e := range errs {
+		list = append(list, fleetFailure{e.Schema, e.Version, e.File, e.Error()})
 	}
-	for _, w := range res.Warnings {
-		j.Warnings = append(j.Warnings, fmt.Sprintf("%s: %s (in %d schemas, first in %s)", w.File, w.Text, w.Schemas, w.Schema))
+	return list
+}
+
+func fleetWarnings(ws []migrate.FleetWarning) (texts []string) {
+	for _, w := range ws {
+		texts = append(texts, fmt.Sprintf("%s: %s (in %d schemas, first in %s)", w.File, w.Text, w.Schemas, w.Schema))
 	}
-	return j
+	return texts
 }
 
 func (j fleetJSON) write(out io.Writer) {
@@ -144,4 +158,73 @@ func (j fleetJSON) write(out io.Writer) {
 	}
 	fmt.Fprintf(out, "module %s: %d schemas, %d up to date before, %d migrated (%d created), %d failed, %d remaining, %.1f s\n",
 		j.Module, j.Schemas, j.UpToDate, j.Migrated, j.Created, len(j.Failed), len(j.Remaining), j.MS/1000)
+}
+
+type fleetPlanJSON struct {
+	Module   string         `json:"module"`
+	Schemas  int            `json:"schemas"`
+	UpToDate int            `json:"up_to_date"`
+	Pending  []fleetPending `json:"pending"`
+	Refused  []fleetFailure `json:"refused"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+type fleetPending struct {
+	Schema string     `json:"schema"`
+	Exists bool       `json:"exists"`
+	Files  []fileJSON `json:"files"`
+}
+
+// planFleet is plan with --schemas.
+func planFleet(cmd *cobra.Command, f *moduleFlags, fleet *fleetFlags, shard migrate.Shard, check bool) error {
+	return f.withPool(cmd, func(ctx context.Context, pool *pgdbm.Pool) error {
+		schemas, err := fleet.resolve(ctx, pool, f.module())
+		if err != nil {
+			return err
+		}
+		plan, err := migrate.FleetPlan(ctx, pool, f.module(), schemas, &migrate.FleetOptions{Shard: shard})
+		if err != nil {
+			return err
+		}
+		report := fleetPlanJSON{Module: plan.Module, Schemas: plan.Schemas, UpToDate: plan.UpToDate,
+			Pending: []fleetPending{}, Refused: fleetFailures(plan.Refused), Warnings: fleetWarnings(plan.Warnings)}
+		for _, p := range plan.Pending {
+			report.Pending = append(report.Pending, fleetPending{p.Schema, p.Exists, filesJSON(p.Files)})
+		}
+		if f.asJSON {
+			err = writeJSON(cmd.OutOrStdout(), report)
+		} else {
+			report.write(cmd.OutOrStdout())
+		}
+		switch {
+		case err != nil:
+		case len(plan.Refused) > 0:
+			err = codedError{exitDrift, fmt.Errorf("%d schemas would be refused", len(plan.Refused))}
+		case check && len(plan.Pending) > 0:
+			err = errPending
+		}
+		return err
+	})
+}
+
+func (j fleetPlanJSON) write(out io.Writer) {
+	for _, p := range j.Pending {
+		verb := "pending "
+		if !p.Exists {
+			verb = "create  "
+		}
+		var names []string
+		for _, f := range p.Files {
+			names = append(names, f.File)
+		}
+		fmt.Fprintf(out, "%s  %s: %s\n", verb, p.Schema, strings.Join(names, ", "))
+	}
+	for _, e := range j.Refused {
+		fmt.Fprintf(out, "refused   %s: %s\n", e.Schema, e.Error)
+	}
+	for _, w := range j.Warnings {
+		fmt.Fprintf(out, "warning   %s\n", w)
+	}
+	fmt.Fprintf(out, "module %s: %d schemas, %d up to date, %d pending, %d refused\n",
+		j.Module, j.Schemas, j.UpToDate, len(j.Pending), len(j.Refused))
 }

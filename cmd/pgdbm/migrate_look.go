@@ -21,14 +21,23 @@ func addCheck(cmd *cobra.Command, check *bool) {
 
 func newMigratePlan() *cobra.Command {
 	var f moduleFlags
+	var fleet fleetFlags
 	var check bool
 	cmd := &cobra.Command{
-		Use:     "plan",
-		Short:   "Show what up would apply",
-		Long:    `plan shows what up would apply, or why it would refuse. It changes nothing.`,
-		Example: "  pgdbm migrate plan --module billing --check",
-		Args:    noArgs,
+		Use:   "plan",
+		Short: "Show what up would apply",
+		Long:  `plan shows what up would apply, or why it would refuse. It changes nothing.`,
+		Example: `  pgdbm migrate plan --module billing --check
+  pgdbm migrate plan --module billing --schemas 'tenant_*'`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			shard, err := fleet.check(&f)
+			if err != nil {
+				return err
+			}
+			if len(fleet.schemas) > 0 {
+				return planFleet(cmd, &f, &fleet, shard, check)
+			}
 			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
 				plan, err := migrate.Plan(ctx, db, m, nil)
 				if err != nil {
@@ -61,6 +70,7 @@ func newMigratePlan() *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	fleet.addSelection(cmd)
 	addCheck(cmd, &check)
 	return cmd
 }
