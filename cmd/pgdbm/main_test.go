@@ -48,7 +48,6 @@ func TestScripts(t *testing.T) {
 			"checkserver":    checkServer,
 			"leavedatabases": leaveDatabases,
 			"sql":            execSQL,
-			"stopserver":     stopServer,
 		},
 		Condition: func(name string) (bool, error) {
 			switch name {
@@ -75,26 +74,13 @@ var server = sync.OnceValues(func() (*localpg.Server, error) {
 // checkServer reads what "server start --json" printed.
 func checkServer(ts *testscript.TestScript, neg bool, args []string) {
 	var report struct {
-		URL, Postgres string
-		Version       int
+		ID, URL, Postgres string
+		Version           int
 	}
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &report))
-	if neg || report.URL == "" || report.Postgres == "" || report.Version != 1 {
+	if neg || report.ID == "" || report.URL == "" || report.Postgres == "" || report.Version != 1 {
 		ts.Fatalf("report %+v", report)
 	}
-}
-
-// stopServer ends the durable server on TCP that the script made, and no other.
-func stopServer(ts *testscript.TestScript, neg bool, args []string) {
-	all, err := localpg.List()
-	ts.Check(err)
-	for _, s := range all {
-		if s.Durable && s.TCP && s.Kept {
-			ts.Check(ts.Exec("pgdbm", "server", "stop", "--now", s.ID))
-			return
-		}
-	}
-	ts.Fatalf("no such server in %+v", all)
 }
 
 // execSQL runs SQL on the script's own database.

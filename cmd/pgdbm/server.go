@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,18 +52,19 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 }
 
 func (f *serverFlags) start(ctx context.Context) (*localpg.Server, error) {
-	o := localpg.Options{Shared: true, Fetch: true, TCP: f.tcp, Durable: f.durable}
-	switch {
-	case f.postgres == "":
-	case filepath.IsAbs(f.postgres) || filepath.Base(f.postgres) != f.postgres:
-		o.BinDir = f.postgres
-	default:
-		var err error
-		if o.BinDir, err = localpg.Fetch(ctx, f.postgres); err != nil {
-			return nil, err
-		}
+	binDir, err := f.binDir(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return localpg.Start(ctx, &o)
+	return localpg.Start(ctx, &localpg.Options{Shared: true, Fetch: true, TCP: f.tcp, Durable: f.durable, BinDir: binDir})
+}
+
+// binDir is the folder that --postgres means, or "".
+func (f *serverFlags) binDir(ctx context.Context) (string, error) {
+	if f.postgres == "" || filepath.IsAbs(f.postgres) || filepath.Base(f.postgres) != f.postgres {
+		return f.postgres, nil
+	}
+	return localpg.Fetch(ctx, f.postgres)
 }
 
 func newServerStart() *cobra.Command {
@@ -98,11 +100,13 @@ tests start it, that one stays. PostgreSQL is fetched when the machine has none.
 			out := cmd.OutOrStdout()
 			if asJSON {
 				return writeJSON(out, struct {
+					ID      string `json:"id"`
 					URL     string `json:"url"`
 					Version string `json:"postgres"`
-				}{url, server.Version()})
+				}{server.ID(), url, server.Version()})
 			}
-			fmt.Fprintf(out, "PostgreSQL %s runs, only for you, at\n\n  %s\n\nopen it:  pgdbm server psql\nend it:   pgdbm server stop\n", server.Version(), url)
+			fmt.Fprintf(out, "PostgreSQL %s runs, only for you, at\n\n  %s\n\nopen it:  pgdbm server psql --id %[3]s\nend it:   pgdbm server stop %[3]s\n",
+				server.Version(), url, server.ID())
 			return nil
 		},
 	}
@@ -113,28 +117,27 @@ tests start it, that one stays. PostgreSQL is fetched when the machine has none.
 }
 
 func newServerStop() *cobra.Command {
-	var now bool
+	var flags serverFlags
+	var all, now bool
 	cmd := &cobra.Command{
 		Use:   "stop [ID...]",
 		Short: "Let servers end that were made to stay",
-		Long: `stop ends the servers that "pgdbm server start", or a failed test, made to stay:
-all of them, or those with these IDs of "pgdbm server status". One that tests
-are using ends after them, with --now at once.`,
-		Example: "  pgdbm server stop\n  pgdbm server stop 1f2e3d4c --now",
+		Long: `stop ends the server that "pgdbm server start" with the same flags, or a failed
+test, made to stay; or those with these IDs of "pgdbm server status"; or all.
+One that tests are using ends after them, with --now at once.`,
+		Example: "  pgdbm server stop\n  pgdbm server stop 1f2e3d4c --now\n  pgdbm server stop --all",
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			out := cmd.OutOrStdout()
-			servers, err := localpg.List()
-			if err != nil {
-				return err
-			}
 			if len(ids) == 0 {
-				for _, s := range servers {
-					if s.Kept || now && s.Shared {
-						ids = append(ids, s.ID)
-					}
+				var err error
+				if ids, err = flags.kept(cmd.Context(), all, now); err != nil {
+					return err
 				}
 				if len(ids) == 0 {
 					fmt.Fprintln(out, "no server to stop")
+				}
+				if len(ids) > 1 && !all {
+					return usageError{fmt.Errorf("%d servers stay: name one of %s, or pass --all", len(ids), strings.Join(ids, ", "))}
 				}
 			}
 			for _, id := range ids {
@@ -150,8 +153,26 @@ are using ends after them, with --now at once.`,
 			return nil
 		},
 	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "all that stay, whatever their flags")
 	cmd.Flags().BoolVar(&now, "now", false, "end them also while they are in use")
 	return cmd
+}
+
+// kept returns the IDs of the servers of these flags that were made to stay, or of all; with used, those in use too.
+func (f *serverFlags) kept(ctx context.Context, all, used bool) (ids []string, err error) {
+	binDir, err := f.binDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	servers, err := localpg.List()
+	for _, s := range servers {
+		same := s.TCP == f.tcp && s.Durable == f.durable && (binDir == "" || s.BinDir == binDir)
+		if (all || same) && (s.Kept || used && s.Shared) {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids, err
 }
 
 func newServerStatus() *cobra.Command {
