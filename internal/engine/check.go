@@ -117,10 +117,22 @@ var foreignMarks = []struct{ mark, tool string }{
 }
 
 func (f *File) checkFormat() error {
-	lexer := sqltemplate.NewLexer(f.Source)
+	directives, err := sqltemplate.Directives(f.Source)
+	if err != nil {
+		return err
+	}
+	lexer, head := sqltemplate.NewLexer(f.Source), true
 	for tok, ok := lexer.Next(); ok; tok, ok = lexer.Next() {
 		if tok.Kind != sqltemplate.Comment {
+			head = head && tok.Kind == sqltemplate.Space
 			continue
+		}
+		if len(directives) > 0 && directives[0].Offset == tok.Start {
+			directives = directives[1:]
+			continue
+		}
+		if name := missedDirective(f.Source[tok.Start:tok.End], head); name != "" {
+			return at(tok.Start, "comment is no directive: what was meant is -- pgdbm:%s", name)
 		}
 		for _, foreign := range foreignMarks {
 			if strings.HasPrefix(f.Source[tok.Start:tok.End], foreign.mark) {
@@ -129,6 +141,23 @@ func (f *File) checkFormat() error {
 		}
 	}
 	return lexer.Err()
+}
+
+// What a comment looks like that means a directive and fails to be one, and a line that seems to begin the part for down.
+var (
+	missedForm = regexp.MustCompile(`(?i)^[-/*+@\s]*pgdbm[-:=.\s]+(down|no-templates|no-transaction|(?:lock|statement)-timeout\b[\s0-9a-z]*?)\s*(?:\*/)?$`)
+	downForm   = regexp.MustCompile(`(?i)^--[-+@\s]*(?:migrate\s*)?down:?\s*$`)
+)
+
+// missedDirective returns the directive that a comment means. What reverts must not run with what it reverts.
+func missedDirective(comment string, head bool) string {
+	if match := missedForm.FindStringSubmatch(comment); match != nil {
+		return lowerASCII(match[1])
+	}
+	if !head && downForm.MatchString(comment) { // at a file's head it may be a title
+		return "down"
+	}
+	return ""
 }
 
 // checkMeta lets pass only what pg_dump writes around its output, which means nothing to the server.

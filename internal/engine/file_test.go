@@ -170,6 +170,12 @@ func TestLoadRefusesWhatCannotRunInItsTransaction(t *testing.T) {
 		{"select '\xff';", "1:9: byte 0xff is not text in UTF-8"},
 		{"select 'open", "1:8: "},
 		{"create table {{tables.bad-name}} ();", "1:"},
+		{"select 1;\n-- pgdbm down\nselect 2;", "2:1: comment is no directive: what was meant is -- pgdbm:down"},
+		{"select 1;\n/* pgdbm:down */\nselect 2;", "2:1: comment is no directive: what was meant is -- pgdbm:down"},
+		{"select 1;\n--- PGDBM:DOWN\nselect 2;", "2:1: comment is no directive: what was meant is -- pgdbm:down"},
+		{"select 1;\n  -- Down:\nselect 2;", "2:3: comment is no directive: what was meant is -- pgdbm:down"},
+		{"select 1;\n-- migrate down\nselect 2;", "2:1: comment is no directive: what was meant is -- pgdbm:down"},
+		{"/* pgdbm:lock-timeout 5s */ select 1;", "1:1: comment is no directive: what was meant is -- pgdbm:lock-timeout 5s"},
 		{"-- +goose Up\ncreate table t ();\n-- +goose Down\ndrop table t;", "1:1: file is in the format of goose"},
 		{"\n-- migrate:up\ncreate table t ();", "2:1: file is in the format of dbmate"},
 		{"-- +migrate Up\nselect 1;", "1:1: file is in the format of sql-migrate"},
@@ -184,7 +190,7 @@ func TestLoadRefusesWhatCannotRunInItsTransaction(t *testing.T) {
 	}
 }
 
-func TestLoadAcceptsWhatOnlyLooksLikeTransactionControl(t *testing.T) {
+func TestLoadAcceptsWhatOnlyLooksLikeTransactionControlOrADirective(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"savepoint s; rollback to s; rollback work to savepoint s; rollback transaction to s; release s;",
@@ -205,6 +211,9 @@ func TestLoadAcceptsWhatOnlyLooksLikeTransactionControl(t *testing.T) {
 		"refresh materialized view concurrently v;",
 		"\\restrict abc\nselect 1;\n\\unrestrict abc\n",
 		"-- pgdbm:no-templates\nselect '{{';",
+		"-- down\nselect 1;",
+		"select 1; -- scale it down\n-- pgdbm downs nothing\n-- see pgdbm:down\nselect '-- pgdbm down';",
+		"--pgdbm: lock-timeout 5s\nselect 1;",
 	} {
 		if _, err := engine.Load("app", mapFS("001_x.sql", text)); err != nil {
 			t.Errorf("%q: %v", text, err)
