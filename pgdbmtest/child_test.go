@@ -48,11 +48,15 @@ func childParallel(t *testing.T) {
 	}
 }
 
-// childGreedy has many parallel tests that use all their connections at once.
+// childGreedy has many parallel tests that use all their connections at once,
+// some of them after one for a transaction.
 func childGreedy(t *testing.T) {
 	for i := range 25 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
+			if i%2 == 0 {
+				mustExec(t, pgdbmtest.Tx(t, diary), `SELECT pg_sleep(0.02)`)
+			}
 			pool := pgdbmtest.New(t, diary).Pgx()
 			var wg sync.WaitGroup
 			for range pool.Config().MaxConns {
@@ -295,9 +299,9 @@ func TestProcessesWaitForOneAnothersTemplate(t *testing.T) {
 
 func TestParallelRunsDoNotExhaustTheServer(t *testing.T) {
 	t.Parallel()
-	f := foreignServer(t, &localpg.Options{Settings: map[string]string{"max_connections": "60"}})
+	f := foreignServer(t, &localpg.Options{Settings: map[string]string{"max_connections": "40"}})
 	var wg sync.WaitGroup
-	for range 3 {
+	for range 5 { // more than find room at the same time
 		wg.Go(func() {
 			if log, err := f.run(t, "greedy"); err != nil {
 				t.Errorf("%v\n%s", err, log)
@@ -305,6 +309,15 @@ func TestParallelRunsDoNotExhaustTheServer(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestAServerWithTooFewConnectionsIsToldOf(t *testing.T) {
+	t.Parallel()
+	f := foreignServer(t, &localpg.Options{Settings: map[string]string{"max_connections": "18"}})
+	log, err := f.run(t, "pass")
+	if want := "pgdbmtest: test server: it has 15 connections for tests, which need 20: raise max_connections"; err == nil || !strings.Contains(log, want) {
+		t.Errorf("%v\n%s", err, log)
+	}
 }
 
 func TestTheLastFailureOfATestIsKept(t *testing.T) {
@@ -316,6 +329,9 @@ func TestTheLastFailureOfATestIsKept(t *testing.T) {
 		kept := f.databases(t, clone)
 		if err == nil || len(kept) != 1 || !strings.Contains(log, kept[0]) {
 			t.Fatalf("kept %v, %v\n%s", kept, err, log)
+		}
+		if !strings.Contains(log, "the password of PGDBM_TEST_URL in PGPASSWORD") {
+			t.Errorf("log: %s", log)
 		}
 		if strings.Contains(log, password) {
 			t.Errorf("password in the log: %s", log)

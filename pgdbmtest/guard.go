@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -27,7 +28,7 @@ type guard struct {
 	statement string     // that has the connection; empty: none
 	open      int        // transactions begun and not ended, each in the one before
 	begun     bool       // the savepoint of the handle's own statements exists
-	prepared  bool       // the session has prepared statements of the test's own
+	prepared  bool       // the session may have prepared statements of the test's own, or other things that last
 	ended     bool
 }
 
@@ -35,13 +36,21 @@ type guard struct {
 // failure undoes it alone.
 const savepoint = "pgdbmtest_statement"
 
+// testSavepoint begins the test, so that at its end it shows whether the
+// transaction is still the same one.
+const testSavepoint = "pgdbmtest_test"
+
+// lasting matches what a rollback does not undo in the session.
+var lasting = regexp.MustCompile(`(?i)\b(prepare|deallocate|discard|load|setseed)\b`)
+
 // enter takes the connection for a statement of the transaction of this depth;
 // 0 is the handle itself.
-func (g *guard) enter(ctx context.Context, depth int, statement string) error {
-	statement = brief(statement)
+func (g *guard) enter(ctx context.Context, depth int, sql string) error {
+	statement := brief(sql)
 	if err := g.claim(depth, statement); err != nil {
 		return err
 	}
+	g.prepared = g.prepared || lasting.MatchString(sql)
 	if depth > 0 {
 		return nil
 	}
@@ -198,6 +207,9 @@ func (t *heldTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	}
 	if err := t.enter(ctx, t.depth, "batch"); err != nil {
 		return pgx.FailedBatchResults(b, err)
+	}
+	for _, q := range b.QueuedQueries {
+		t.prepared = t.prepared || lasting.MatchString(q.SQL)
 	}
 	return &heldBatch{BatchResults: t.Tx.SendBatch(ctx, b), guard: t.guard}
 }

@@ -28,7 +28,8 @@ const (
 // defaults, which are its zero value. A Config may be used again and
 // concurrently.
 type Config struct {
-	// Seed fills the template after the migrations, once, not in each test.
+	// Seed fills the template after the migrations, once, not in each test. What
+	// it sets for the database itself, by ALTER DATABASE, is not copied.
 	// Nil: nothing. It must close what it opens.
 	Seed func(ctx context.Context, pool *pgdbm.Pool) error
 
@@ -74,9 +75,8 @@ func (c Config) New(tb testing.TB, modules ...pgdbm.Module) *pgdbm.Pool {
 	conns := int(cmp.Or(cfg.MaxConns, defaultConns))
 	cfg.MaxConns = int32(conns)
 	d := c.database(tb, conns, modules)
-	if d.clone.pool != nil && c.Pool != nil { // opened in another way
-		d.clone.pool.Close()
-		d.clone.pool = nil
+	if c.Pool != nil { // opened in another way
+		d.server.cool(&d.clone)
 	}
 	pool := d.clone.pool
 	if pool == nil {
@@ -87,6 +87,7 @@ func (c Config) New(tb testing.TB, modules ...pgdbm.Module) *pgdbm.Pool {
 		}
 		bridge.Budgeted(pool)
 	} else {
+		d.server.warm.end()
 		d.clone.logger.set(tb)
 		tb.Cleanup(func() { d.clone.logger.set(nil) })
 	}
@@ -112,9 +113,7 @@ func URL(tb testing.TB, modules ...pgdbm.Module) string {
 func (c Config) URL(tb testing.TB, modules ...pgdbm.Module) string {
 	tb.Helper()
 	d := c.database(tb, defaultConns, modules)
-	if d.clone.pool != nil {
-		d.clone.pool.Close()
-	}
+	d.server.cool(&d.clone)
 	return d.url
 }
 
@@ -179,9 +178,12 @@ func (d database) end(tb testing.TB, searchPath string) {
 	if err != nil {
 		tb.Logf("pgdbmtest: keep database %s: %v", d.name, err)
 	}
-	show := d.server.target.With("password", "")
-	tb.Logf("pgdbmtest: database kept %s\n\topen: psql %q\n\tdrop: psql %q -c 'DROP DATABASE %s'",
-		until, urlOf(show, d.name, searchPath), show.URL("postgres"), d.name)
+	show, password := d.server.target.With("password", ""), ""
+	if d.server.target.Param("password") != "" {
+		password = ", the password of " + urlEnv + " in PGPASSWORD"
+	}
+	tb.Logf("pgdbmtest: database kept %s\n\topen: psql %q\n\tdrop: psql %q -c 'DROP DATABASE %s'\n\twith the schema before each table's name%s",
+		until, urlOf(show, d.name, searchPath), show.URL("postgres"), d.name, password)
 }
 
 // keepServerFor is how long a private server stays for a look at what failed.

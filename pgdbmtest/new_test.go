@@ -233,3 +233,14 @@ func state(err error) string {
 	}
 	return fmt.Sprint(err)
 }
+
+func TestATestThatWantsMoreConnectionsThanTheServerHasFails(t *testing.T) {
+	t.Parallel()
+	r := record(t)
+	log := r.run(func(tb testing.TB) {
+		pgdbmtest.Config{Pool: func(cfg *pgdbm.Config) { cfg.MaxConns = 100_000 }}.New(tb, diary)
+	})
+	if !r.Failed() || !strings.Contains(log, "pgdbmtest: wait for 100000 connections: the server has room for ") {
+		t.Errorf("log: %s", log)
+	}
+}

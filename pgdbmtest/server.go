@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgdbm/pgdbm/internal/testurl"
@@ -38,6 +39,9 @@ const (
 
 	startLimit = time.Minute
 
+	// waitLimit is how long a run may wait for others to leave it connections.
+	waitLimit = 8 * time.Minute
+
 	maxSpare = 8 // clones of a template that are ready
 )
 
@@ -53,10 +57,17 @@ type server struct {
 	facts    []string      // that shape a template
 	workers  int           // clones made at the same time
 	slots    *budget
+	warm     readiness // clones with a connection
+	rested   readiness // connections of databases for Tx
 	drops    *dropper
 
 	lifeMu sync.Mutex // guards life
 	life   *pgx.Conn  // holds the locks of the run and of its templates
+
+	restedMu sync.Mutex    // guards restedIn
+	restedIn []*txDatabase // what the connections that wait are of, the oldest first
+
+	late sync.Once // the second sweep
 
 	mu        sync.Mutex // guards the fields below
 	templates map[string]*template
@@ -132,14 +143,27 @@ func open(ctx context.Context) (*server, error) {
 	if err := s.connect(ctx); err != nil {
 		return nil, fmt.Errorf("pgdbmtest: test server: %w", err)
 	}
-	drops, err := leftovers(ctx, s.admin)
-	if err != nil {
+	if err := s.sweep(ctx); err != nil {
 		return nil, fmt.Errorf("pgdbmtest: sweep: %w", err)
 	}
+	return s, nil
+}
+
+// sweep has dropped what dead runs left.
+func (s *server) sweep(ctx context.Context) error {
+	drops, err := leftovers(ctx, s.admin)
 	for _, d := range drops {
 		s.drops.add(d)
 	}
-	return s, nil
+	return err
+}
+
+// sweepLate has dropped what the server still made for a run that was killed just
+// before this one began.
+func (s *server) sweepLate() {
+	ctx, cancel := context.WithTimeout(context.Background(), dropLimit)
+	defer cancel()
+	_ = s.sweep(ctx) // what stays is for the next run
 }
 
 // connect opens the administrative connections and learns what the server is.
@@ -149,7 +173,7 @@ func (s *server) connect(ctx context.Context) error {
 		return err
 	}
 	cfg.MaxConns = int32(s.workers) + 2 // creating, dropping, and one to ask meanwhile
-	if s.life, err = pgx.ConnectConfig(ctx, cfg.ConnConfig); err != nil {
+	if s.life, err = connectInTurn(ctx, cfg.ConnConfig); err != nil {
 		return err
 	}
 	if s.admin, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
@@ -163,8 +187,67 @@ func (s *server) connect(ctx context.Context) error {
 	if err := s.register(ctx); err != nil {
 		return err
 	}
-	s.slots = newBudget(connections, int(cfg.MaxConns)+1)
-	return s.refreshBudget(ctx)
+	return s.share(connections, runUnits*unitSize-1-int(cfg.MaxConns))
+}
+
+// share takes this run's units of the server's connections, of which this many
+// may stay open for tests to come.
+func (s *server) share(connections, idle int) error {
+	u, err := newUnits(s, connections)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
+	defer cancel()
+	got, err := u.await(ctx, runUnits+testUnits)
+	if err != nil {
+		return fmt.Errorf("wait for connections, of which others' tests have too many: %w", err)
+	}
+	s.slots = newBudget(u, got[:testUnits])
+	// What is just convenient comes from a quarter that is not needed by anybody.
+	for _, n := range []int{3, 1} {
+		more, err := u.try(n, u.total-u.total/4+1)
+		if err != nil {
+			return err
+		}
+		if more != nil {
+			idle += n * unitSize
+			break
+		}
+	}
+	s.rested.most = max(idle/3, 1)
+	s.warm.most = idle - s.rested.most
+	return nil
+}
+
+// connectInTurn waits while the server has no connection left.
+func connectInTurn(ctx context.Context, cfg *pgx.ConnConfig) (conn *pgx.Conn, err error) {
+	waitErr := poll(ctx, func() (bool, error) {
+		conn, err = pgx.ConnectConfig(ctx, cfg)
+		refused, ok := errors.AsType[*pgconn.PgError](err)
+		full := ok && refused.Code == "53300" // too_many_connections
+		return !full, nil
+	})
+	if waitErr != nil {
+		err = errors.Join(waitErr, err)
+	}
+	return conn, err
+}
+
+// poll calls done until it reports so, fails, or ctx ends.
+func poll(ctx context.Context, done func() (bool, error)) error {
+	tick := time.NewTicker(unitPoll)
+	defer tick.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // maintenance configures connections to the database postgres, where locks of
@@ -178,7 +261,7 @@ func maintenance(ctx context.Context, target testurl.Target) (*pgxpool.Config, e
 		}
 		cfg.ConnConfig.RuntimeParams["application_name"] = "pgdbmtest"
 		cfg.ConnConfig.RuntimeParams["idle_session_timeout"] = "0"
-		conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
+		conn, err := connectInTurn(ctx, cfg.ConnConfig)
 		if err == nil {
 			return cfg, conn.Close(ctx)
 		}
@@ -227,6 +310,7 @@ func local(hosts []string) bool {
 
 // use marks a template as used by this run as long as it lives.
 func (s *server) use(ctx context.Context, template string) error {
+	ctx = context.WithoutCancel(ctx) // its end would take the session along
 	s.lifeMu.Lock()
 	defer s.lifeMu.Unlock()
 	_, err := s.life.Exec(ctx, "SELECT pg_advisory_lock_shared($1)", useKey(template))
@@ -248,17 +332,6 @@ func (s *server) register(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// refreshBudget gives this run its share of the server's connections. There is
-// always room for one run more, which may come while this one has its share in
-// use.
-func (s *server) refreshBudget(ctx context.Context) error {
-	live, err := liveRuns(ctx, s.admin)
-	if err == nil {
-		s.slots.share(len(live) + 1)
-	}
-	return err
 }
 
 // url returns the URL of a database whose sessions have this search_path.
@@ -290,6 +363,7 @@ func (s *server) leave() {
 	if active > 0 {
 		return
 	}
+	s.late.Do(s.sweepLate)
 	s.drops.waitSwept() // this may be the last chance
 	if s.foreign {
 		s.flush()
@@ -300,9 +374,7 @@ func (s *server) leave() {
 func (s *server) flush() {
 	for _, t := range s.all() {
 		for _, c := range t.surplus() {
-			if c.pool != nil {
-				c.pool.Close()
-			}
+			s.cool(&c)
 			s.drops.add(drop{name: c.name, own: true})
 		}
 	}
@@ -326,9 +398,12 @@ func (s *server) close() {
 		t.sharing.Unlock()
 	}
 	s.flush()
+	s.slots.close()
 	s.admin.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 	defer cancel()
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
 	_ = s.life.Close(ctx) // its locks go with the server's session in any case
 	if s.local != nil {
 		_ = s.local.Stop(ctx) // lets go, which cannot fail

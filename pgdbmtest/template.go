@@ -43,11 +43,9 @@ type template struct {
 	making  int
 	made    int // numbers the names
 	waiters []chan clone
-	warm    int // connections reserved for clones that are ready
 
-	sharing sync.Mutex // guards the fields below
+	sharing sync.Mutex // guards tx
 	tx      *txDatabase
-	txConns int // slots reserved for it
 }
 
 // clone is a new database, or why there is none. One that was made ahead has a
@@ -347,7 +345,7 @@ func commentOn(ctx context.Context, q execer, database string, n note) error {
 // take returns a clone, one that is ready or the next that gets made. After it
 // this many are to be ready; 0 leaves it to the server.
 func (t *template) take(ctx context.Context, prefetch int) (clone, error) {
-	spare := t.spare(prefetch)
+	spare := t.server.spare(prefetch)
 	t.mu.Lock()
 	if n := len(t.ready); n > 0 {
 		c := t.ready[0]
@@ -387,21 +385,6 @@ func (t *template) refillLocked(spare int) {
 	}
 }
 
-// spare is how many clones are kept ready. Each has a connection, for which
-// there must be room.
-func (t *template) spare(prefetch int) int {
-	n := t.server.spare(prefetch)
-	if n == 0 {
-		return 0
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.warm < n {
-		t.warm += t.server.slots.reserve(n - t.warm)
-	}
-	return min(n, t.warm)
-}
-
 // makeClone ends when its clone is handed over or put aside.
 func (t *template) makeClone(name string, spare int) {
 	t.server.drops.giveWay(1)
@@ -412,16 +395,15 @@ func (t *template) makeClone(name string, spare int) {
 		pgx.QueryExecModeSimpleProtocol)
 	c := clone{name: name, err: err}
 	if !t.deliver(c, spare, false) {
-		t.connect(ctx, &c)
+		t.warm(ctx, &c)
 		t.deliver(c, spare, true)
-		_ = t.server.refreshBudget(ctx) // runs come and go; after an error the share stays
 	}
 }
 
 // deliver hands a clone to who waits longest. When nobody does, a failed one is
-// of no interest and another is put aside if it is warm; else the result is
-// false.
-func (t *template) deliver(c clone, spare int, warm bool) bool {
+// of no interest and another is put aside if this is the last try; else the result
+// is false.
+func (t *template) deliver(c clone, spare int, last bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -431,7 +413,7 @@ func (t *template) deliver(c clone, spare int, warm bool) bool {
 	case c.err != nil: // the next who needs one tries again
 		t.making--
 		return true
-	case !warm:
+	case !last:
 		return false
 	default:
 		t.ready = append(t.ready, c)
@@ -441,15 +423,20 @@ func (t *template) deliver(c clone, spare int, warm bool) bool {
 	return true
 }
 
-// connect opens the pool of a clone. Without one, the test tries itself and
-// hears the error.
-func (t *template) connect(ctx context.Context, c *clone) {
+// warm opens the pool of a clone, if there is room for a connection. Without
+// one, the test opens it itself and hears the error.
+func (t *template) warm(ctx context.Context, c *clone) {
+	if !t.server.warm.keep() {
+		return
+	}
 	log := new(testLog)
 	pool, err := pgdbm.Open(ctx, pgdbm.Config{URL: t.server.url(c.name, t.searchPath), MaxConns: defaultConns, Logger: log.logger(slog.LevelWarn)})
 	if err == nil {
 		bridge.Budgeted(pool)
 		c.pool, c.logger = pool, log
+		return
 	}
+	t.server.warm.end()
 }
 
 // surplus takes the clones that nobody waits for, those just being made

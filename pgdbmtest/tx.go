@@ -2,18 +2,22 @@ package pgdbmtest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/internal/bridge"
 )
 
-// maxTx is how many tests may have a transaction at the same time.
-const maxTx = 16
+// txConns bounds the pool of a database that tests share. Fewer are open: the
+// budget sees to that.
+const txConns = 1000
 
 // Tx returns a handle that lives in one transaction, which is rolled back when
 // the test ends, on a database that such tests share. It is bound to the schema
@@ -31,6 +35,7 @@ const maxTx = 16
 //     nothing, now() stands still, and sequences go on after the rollback.
 //   - A statement whose context ends takes the connection with it, and the handle.
 //   - Modules cannot be migrated.
+//   - A test that inserts a key which another has inserted waits for its end.
 //
 // As outside a transaction, a statement that fails undoes itself alone.
 func Tx(tb testing.TB, modules ...pgdbm.Module) *pgdbm.DB {
@@ -42,20 +47,17 @@ func Tx(tb testing.TB, modules ...pgdbm.Module) *pgdbm.DB {
 // these modules share, and only where it does not exist yet.
 func (c Config) Tx(tb testing.TB, modules ...pgdbm.Module) *pgdbm.DB {
 	tb.Helper()
-	_, t := c.begin(tb, 0, modules)
+	s, t := c.begin(tb, 1, modules)
 	d, err := t.txDatabase(tb.Context(), c)
 	if err != nil {
 		tb.Fatalf("pgdbmtest: %v", err)
 	}
-	if err := d.slots.take(tb.Context(), tb.Name(), 1); err != nil {
-		tb.Fatalf("pgdbmtest: wait for a transaction: %v", err)
-	}
-	tb.Cleanup(func() { d.slots.give(tb.Name(), 1) })
+	s.wake(d)
 	conn, err := d.pool.Pgx().Acquire(tb.Context())
 	if err != nil {
 		tb.Fatalf("pgdbmtest: %v", err)
 	}
-	tx, err := conn.Begin(tb.Context())
+	tx, err := conn.BeginTx(tb.Context(), pgx.TxOptions{BeginQuery: "BEGIN; SAVEPOINT " + testSavepoint})
 	if err != nil {
 		conn.Release()
 		tb.Fatalf("pgdbmtest: %v", err)
@@ -88,7 +90,7 @@ type txDatabase struct {
 	template *template
 	name     string
 	pool     *pgdbm.Pool
-	slots    *budget
+	retired  atomic.Bool
 }
 
 // txDatabase returns the template's, which the first caller makes.
@@ -102,26 +104,20 @@ func (t *template) txDatabase(ctx context.Context, conf Config) (*txDatabase, er
 	if err != nil {
 		return nil, err
 	}
-	if c.pool != nil {
-		c.pool.Close()
-	}
-	if t.txConns == 0 {
-		t.txConns = t.server.slots.reserve(maxTx)
-	}
+	t.server.cool(&c)
 	cfg := pgdbm.Config{Logger: slog.New(slog.DiscardHandler)} // each test has its own
 	if conf.Pool != nil {
 		conf.Pool(&cfg)
 	}
 	cfg.URL = t.server.url(c.name, t.searchPath)
-	cfg.MaxConns = int32(2 * t.txConns) // the slots bound it; they may be exceeded by tests with several
+	cfg.MaxConns = txConns
 	pool, err := pgdbm.Open(ctx, cfg)
 	if err != nil {
 		t.server.drops.add(drop{name: c.name, own: true})
 		return nil, err
 	}
 	bridge.Budgeted(pool)
-	t.tx = &txDatabase{template: t, name: c.name, pool: pool, slots: newBudget(t.txConns, 0)}
-	t.tx.slots.share(1)
+	t.tx = &txDatabase{template: t, name: c.name, pool: pool}
 	return t.tx, nil
 }
 
@@ -129,22 +125,23 @@ func (t *template) txDatabase(ctx context.Context, conf Config) (*txDatabase, er
 func (d *txDatabase) end(tb testing.TB, conn *pgxpool.Conn, g *guard) {
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 	defer cancel()
-	defer conn.Release() // closes it unless it is idle
+	clean := false
+	defer func() { d.template.server.rest(d, conn, clean) }()
 	if left := g.close(); left != "" {
 		tb.Errorf("pgdbmtest: not closed at the end of the test: %s", left)
-		_ = conn.Conn().Close(ctx)
 		return
 	}
 	pg := conn.Conn().PgConn()
-	if pg.TxStatus() == 'I' && !pg.IsClosed() {
-		tb.Error("pgdbmtest: the test has ended its transaction by SQL")
-		_ = conn.Conn().Close(ctx)
-		d.retire()
+	if pg.IsClosed() {
 		return
 	}
-	if _, err := pg.Exec(ctx, "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()").ReadAll(); err != nil || g.prepared {
-		_ = conn.Conn().Close(ctx) // which rolls back as well
+	_, err := pg.Exec(ctx, "ROLLBACK TO "+testSavepoint+"; ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()").ReadAll()
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && (refused.Code == "3B001" || refused.Code == "25P01") {
+		// There is no such savepoint, or no transaction.
+		tb.Error("pgdbmtest: the test has ended its transaction by SQL")
+		d.retire()
 	}
+	clean = err == nil && !g.prepared
 }
 
 // retire gives the tests to come another database.
@@ -153,6 +150,9 @@ func (d *txDatabase) retire() {
 	defer d.template.sharing.Unlock()
 	if d.template.tx == d {
 		d.template.tx = nil
+		d.retired.Store(true)
+		for d.template.server.wake(d) {
+		}
 		// Tests that are in it go on: it is dropped after the last one.
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), startLimit)

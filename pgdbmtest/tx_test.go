@@ -212,22 +212,48 @@ func TestWhatIsLeftOpenInATransactionFailsTheTest(t *testing.T) {
 
 func TestATransactionEndedBySQLSpoilsNoOtherTest(t *testing.T) {
 	t.Parallel()
-	m := module("spoiled")
-	r := record(t)
-	log := r.run(func(tb testing.TB) {
-		mustExec(tb, pgdbmtest.Tx(tb, m), `INSERT INTO {{tables.notes}} VALUES (1)`)
-		mustExec(tb, pgdbmtest.Tx(tb, m), `COMMIT`)
-	})
-	if !r.Failed() || !strings.Contains(log, "ended its transaction") {
-		t.Errorf("log: %s", log)
-	}
-	if n := count(t, pgdbmtest.Tx(t, m)); n != 0 {
-		t.Errorf("%d notes", n)
+	for i, end := range []string{"COMMIT", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "COMMIT; BEGIN", "COMMIT; BEGIN; SELECT 1/0"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			m := module(fmt.Sprint("spoiled_", i))
+			r := record(t)
+			log := r.run(func(tb testing.TB) {
+				db := pgdbmtest.Tx(tb, m)
+				mustExec(tb, db, `INSERT INTO {{tables.notes}} VALUES (1)`)
+				_, _ = db.Exec(tb.Context(), end)
+			})
+			if !r.Failed() || !strings.Contains(log, "ended its transaction") {
+				t.Errorf("log: %s", log)
+			}
+			if n := count(t, pgdbmtest.Tx(t, m)); n != 0 {
+				t.Errorf("%d notes", n)
+			}
+		})
 	}
 }
 
-func TestSessionStateDoesNotOutliveATransaction(t *testing.T) {
+func TestWhatARollbackDoesNotUndoReachesNoOtherTest(t *testing.T) {
 	t.Parallel()
+	m := module("lasting")
+	for range 2 {
+		record(t).run(func(tb testing.TB) {
+			db := pgdbmtest.Tx(tb, m)
+			mustExec(tb, db, `PREPARE mine AS SELECT 1`)
+		})
+		record(t).run(func(tb testing.TB) {
+			db := pgdbmtest.Tx(tb, m)
+			for range 3 { // from the cache of prepared statements
+				value[int](tb, db, `SELECT 42`)
+			}
+			mustExec(tb, db, `DEALLOCATE ALL`)
+		})
+		if n := value[int](t, pgdbmtest.Tx(t, m), `SELECT 42`); n != 42 {
+			t.Error(n)
+		}
+	}
+}
+
+func TestSessionStateDoesNotOutliveATransaction(t *testing.T) { // not parallel: others would let its connection close
 	m := module("session")
 	pids := map[int]bool{}
 	for range 3 {
