@@ -66,7 +66,7 @@ func (t *Template) Append(dst []byte, n *Names) ([]byte, error) {
 func (t *Template) noSchema(m *mark) error {
 	fault := "no schema"
 	if m.module != "" {
-		fault = "no schema for module " + m.module
+		fault = "no schema for module " + m.module + ", which Module.Requires does not name"
 	}
 	return errorAt(t.source, m.at, fault+": "+excerpt(t.source, m.at))
 }

@@ -180,12 +180,12 @@ func TestModuleWithoutASchemaIsRefused(t *testing.T) {
 	n := names(t, "s", map[string]string{"another": "x"})
 	dst := []byte("kept")
 	got, err := tpl.Append(dst, n)
-	wantError(t, "Append", err, "2:3: no schema for module other: {{ tables.other.b }}")
+	wantError(t, "Append", err, "2:3: no schema for module other, which Module.Requires does not name: {{ tables.other.b }}")
 	if string(got) != "kept" {
 		t.Errorf("Append returned %q", got)
 	}
 	text, err := tpl.Expand(n)
-	wantError(t, "Expand", err, "2:3: no schema for module other: {{ tables.other.b }}")
+	wantError(t, "Expand", err, "2:3: no schema for module other, which Module.Requires does not name: {{ tables.other.b }}")
 	if text != "" {
 		t.Errorf("Expand returned %q", text)
 	}
