@@ -145,6 +145,7 @@ func (p *Project) read() error {
 			if ok, err := build.Default.MatchFile(filepath.Dir(name), base); ok && err == nil {
 				sources = append(sources, rel)
 			}
+		case strings.HasSuffix(base, ".tmpl"): // of a generator, not of this project
 		case base == "Dockerfile" || strings.HasPrefix(base, "Dockerfile.") || strings.HasSuffix(base, ".Dockerfile"):
 			p.Dockerfiles = append(p.Dockerfiles, rel)
 		case regexp.MustCompile(`^(docker-)?compose[^/]*\.ya?ml$`).MatchString(base):
