@@ -58,8 +58,8 @@ func TestScripts(t *testing.T) {
 				}
 				return err == nil, nil
 			case "psql":
-				_, err := exec.LookPath("psql")
-				return err == nil, nil
+				// Some systems have a wrapper without a client behind it.
+				return exec.Command("psql", "--version").Run() == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
