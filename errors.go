@@ -17,7 +17,7 @@ var (
 	// running [DB.InTx] or [DB.WithConn] of the same pool: it would take a
 	// second connection while holding the first, which deadlocks a busy pool.
 	// Use the *Tx or *Conn, or [Tx.In] for another module's schema.
-	ErrNestedAcquire = errors.New("pgdbm: handle used with the context of a transaction or connection of its own pool: use that Tx or Conn, or Tx.In")
+	ErrNestedAcquire = errors.New("pgdbm: handle used inside a transaction or connection of its own pool")
 
 	// ErrDuplicatePool is returned by [Open] under [DuplicateFail] when this
 	// process has a pool to the same database open.

@@ -37,7 +37,7 @@ type units struct {
 func newUnits(s *server, connections int) (*units, error) {
 	total := (connections - leftOver) / unitSize
 	if least := runUnits + testUnits; total < least {
-		return nil, fmt.Errorf("it has %d connections for tests, which need %d: raise max_connections", max(connections, 0), least*unitSize+leftOver)
+		return nil, fmt.Errorf("it has %d connections for tests, which need %d", max(connections, 0), least*unitSize+leftOver)
 	}
 	return &units{server: s, total: total}, nil
 }
