@@ -31,6 +31,9 @@ func ParseFile(src string) (*Template, error) {
 	return Parse(src)
 }
 
+// Verbatim returns a template that expands to the source as it is, whatever is in it.
+func Verbatim(src string) *Template { return static(src) }
+
 // builder makes a template. It goes through the source once, from its start to its end.
 type builder struct {
 	src   string

@@ -18,7 +18,7 @@ func (f *File) check() error {
 	if err := f.checkDirectives(); err != nil {
 		return err
 	}
-	if err := f.checkFormat(); err != nil {
+	if err := f.checkComments(); err != nil {
 		return err
 	}
 	f.verbatim = true
@@ -108,15 +108,11 @@ func parseTimeout(text string) (*time.Duration, error) {
 // maxTimeout is what the server's settings hold: milliseconds in 31 bits.
 const maxTimeout = (1<<31 - 1) * time.Millisecond
 
-// foreignMarks begin the comments by which other tools divide a file into a part for up and a part for down.
-var foreignMarks = []struct{ mark, tool string }{
-	{"-- +goose ", "goose"},
-	{"-- +migrate ", "sql-migrate"},
-	{"-- migrate:", "dbmate"},
-	{"---- create above / drop below ----", "tern"},
-}
-
-func (f *File) checkFormat() error {
+// checkComments refuses comments that mean a directive and are none.
+func (f *File) checkComments() error {
+	if f.format != "" {
+		return nil
+	}
 	directives, err := sqltemplate.Directives(f.Source)
 	if err != nil {
 		return err
@@ -133,11 +129,6 @@ func (f *File) checkFormat() error {
 		}
 		if name := missedDirective(f.Source[tok.Start:tok.End], head); name != "" {
 			return at(tok.Start, "comment is no directive: what was meant is -- pgdbm:%s", name)
-		}
-		for _, foreign := range foreignMarks {
-			if strings.HasPrefix(f.Source[tok.Start:tok.End], foreign.mark) {
-				return at(tok.Start, "file is in the format of %s, which is not supported by this version", foreign.tool)
-			}
 		}
 	}
 	return lexer.Err()

@@ -28,8 +28,9 @@ type File struct {
 
 	NoTransaction bool // each statement runs on its own, as the file's head says
 
-	call     *Call // what runs instead of a text
-	down     *File // what reverts it; nil when there is nothing
+	format   string // the tool whose format it has; empty: ours
+	call     *Call  // what runs instead of a text
+	down     *File  // what reverts it; nil when there is nothing
 	number   int64
 	template *sqltemplate.Template
 	pieces   []sqltemplate.Piece
@@ -51,7 +52,8 @@ func (f *File) Revertible() bool { return f.down != nil }
 // Load reads the migrations of a module: the *.sql of the root of fsys or, when there are none, of its only folder
 // that has some. Files are in numeric order of their versions, which are unique. Whatever this package could not run
 // is refused here, as an [*Error] with the place. Files whose names begin with a dot are ignored. What reverts x.up.sql
-// is in x.down.sql, or behind a line -- pgdbm:down of a file of any name.
+// is in x.down.sql, or behind a line -- pgdbm:down of a file of any name. Files in the formats of other tools are known
+// by their comments.
 func Load(module string, fsys fs.FS) ([]*File, error) {
 	paths, err := findFiles(fsys)
 	if err != nil {
@@ -208,18 +210,35 @@ func (f *File) load(fsys fs.FS) error {
 	if i := invalidByte(f.Source); i >= 0 {
 		return at(i, "byte %#02x is not text in UTF-8", f.Source[i])
 	}
-	down, err := f.cutDown()
+	whole := f.Source
+	down, err := f.cut()
+	if err == nil {
+		err = f.parse()
+	}
+	if err == nil && down != nil {
+		f.down = down
+		err = down.parse()
+	}
 	if err != nil {
-		return err
-	}
-	if err := f.parse(); err != nil || down == "" {
-		return err
-	}
-	f.down = &File{Name: f.Name, Path: f.Path, Version: f.Version, number: f.number, Source: down}
-	if err = f.down.parse(); err != nil {
-		f.Source = down // where the error is
+		f.Source = whole // where the error is
 	}
 	return err
+}
+
+// cut divides the text into what is to run, which stays in Source, and what reverts that, if there is such a part.
+func (f *File) cut() (down *File, err error) {
+	tool, marks, err := foreignMarks(f.Source)
+	if err != nil {
+		return nil, err
+	}
+	if tool != "" {
+		return f.cutForeign(tool, marks)
+	}
+	text, err := f.cutDown()
+	if err != nil || text == "" {
+		return nil, err
+	}
+	return &File{Name: f.Name, Path: f.Path, Version: f.Version, number: f.number, Source: text}, nil
 }
 
 // cutDown leaves in Source what is before the line -- pgdbm:down, and returns what is behind it, at the same place of a
@@ -266,7 +285,9 @@ func lineStart(s string, offset int) int { return strings.LastIndexByte(s[:offse
 // parse checks the text.
 func (f *File) parse() error {
 	var err error
-	if f.template, err = sqltemplate.ParseFile(f.Source); err != nil {
+	if f.format != "" {
+		f.template = sqltemplate.Verbatim(f.Source)
+	} else if f.template, err = sqltemplate.ParseFile(f.Source); err != nil {
 		return err
 	}
 	if f.pieces, err = sqltemplate.Split(f.Source); err != nil {

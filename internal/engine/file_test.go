@@ -176,10 +176,7 @@ func TestLoadRefusesWhatCannotRunInItsTransaction(t *testing.T) {
 		{"select 1;\n  -- Down:\nselect 2;", "2:3: comment is no directive: what was meant is -- pgdbm:down"},
 		{"select 1;\n-- migrate down\nselect 2;", "2:1: comment is no directive: what was meant is -- pgdbm:down"},
 		{"/* pgdbm:lock-timeout 5s */ select 1;", "1:1: comment is no directive: what was meant is -- pgdbm:lock-timeout 5s"},
-		{"-- +goose Up\ncreate table t ();\n-- +goose Down\ndrop table t;", "1:1: file is in the format of goose"},
-		{"\n-- migrate:up\ncreate table t ();", "2:1: file is in the format of dbmate"},
 		{"-- +migrate Up\nselect 1;", "1:1: file is in the format of sql-migrate"},
-		{"select 1;\n---- create above / drop below ----\nselect 2;", "2:1: file is in the format of tern"},
 	} {
 		_, err := engine.Load("app", mapFS("001_x.sql", test.text))
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"hash"
+	"strconv"
 	"strings"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -15,8 +16,19 @@ func (f *File) hash() error {
 	sum := sha256.Sum256([]byte(f.Source))
 	f.RawHash = hex.EncodeToString(sum[:])
 	var err error
-	f.SemanticHash, err = semanticHash(f.Source)
+	if f.SemanticHash, err = semanticHash(f.Source); err == nil && f.format != "" {
+		f.SemanticHash = foreignHash(f.SemanticHash, f.format, f.NoTransaction)
+	}
 	return err
+}
+
+// foreignHash counts how a file in a foreign format is read, which no directive says.
+func foreignHash(semantic, format string, outside bool) string {
+	h := sha256.New()
+	writePart(h, 'f', semantic)
+	writePart(h, 'f', format)
+	writePart(h, 'f', strconv.FormatBool(outside))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // semanticHash is equal for two texts that differ in space, comments, the case of keywords and unquoted names, empty
