@@ -30,6 +30,10 @@
 // in numeric order. They are sent to the server whole. A file that begins or
 // ends a transaction of its own is refused when it is loaded.
 //
+// Files in the formats of goose, dbmate and tern are known by their comments and
+// read as they are; they have no placeholders. [Adopt] takes over what these tools
+// have applied.
+//
 // What reverts 001_x.up.sql is in 001_x.down.sql; or one file has both, divided
 // by a line
 //

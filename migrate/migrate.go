@@ -34,6 +34,9 @@ var (
 	ErrNotRecorded = engine.ErrNotRecorded
 	// ErrRequired: something else needs what is to be removed.
 	ErrRequired = engine.ErrRequired
+	// ErrHistory: another tool's history and the files do not go together.
+	ErrHistory = engine.ErrHistory
+
 	// ErrNoDown: nothing reverts a version that is to be reverted.
 	ErrNoDown = engine.ErrNoDown
 	// ErrBlocked: other sessions held the locks that a file needs, in each of

@@ -49,7 +49,7 @@ func codeOf(err error) int {
 		{exitBusy, []error{migrate.ErrLocked, migrate.ErrBlocked, context.DeadlineExceeded}},
 		{exitDrift, []error{
 			migrate.ErrOrder, migrate.ErrChanged, migrate.ErrMissing, migrate.ErrConflict,
-			migrate.ErrSchemaGone, migrate.ErrInterrupted, migrate.ErrNotRecorded,
+			migrate.ErrSchemaGone, migrate.ErrInterrupted, migrate.ErrNotRecorded, migrate.ErrHistory,
 		}},
 	} {
 		for _, target := range is.targets {
@@ -75,6 +75,7 @@ func hint(err error) string {
 		{migrate.ErrBlocked, "run it again when those who hold the lock are done; --lock-timeout and --lock-attempts wait longer"},
 		{migrate.ErrLocked, "another migration is at work: wait, or raise --timeout"},
 		{migrate.ErrPooled, "connect to the server itself for files outside a transaction, or pass --through-pooler"},
+		{migrate.ErrHistory, "bring the other tool's table and the files together first, with that tool"},
 		{migrate.ErrNoDown, "write what reverts it, into a .down.sql file or behind a line -- pgdbm:down"},
 	} {
 		if errors.Is(err, h.target) {

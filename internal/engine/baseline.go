@@ -26,8 +26,7 @@ func (r *Runner) Baseline(ctx context.Context, t Target, to string) ([]*File, er
 			switch s := m.plan.step(f.Version); s.State {
 			case Pending, Failed, Late:
 				files = append(files, f)
-				statements = append(statements, r.recordOutcome(t, f, outcome{state: Baselined, done: f.Statements})+
-					", attempts = case when m.state = 'failed' then m.attempts end")
+				statements = append(statements, r.recordBaselined(t, f))
 			case Running:
 				return nil, f.located(t.Module, t.Schema, fmt.Errorf("version %s: %w", f.Version, ErrInterrupted))
 			case Changed, Conflict:
@@ -40,4 +39,10 @@ func (r *Runner) Baseline(ctx context.Context, t Target, to string) ([]*File, er
 		return nil, t.wrap(err)
 	}
 	return files, nil
+}
+
+// recordBaselined records a file as in effect before pgdbm came.
+func (r *Runner) recordBaselined(t Target, f *File) string {
+	return r.recordOutcome(t, f, outcome{state: Baselined, done: f.Statements}) +
+		", attempts = case when m.state = 'failed' then m.attempts end"
 }

@@ -36,6 +36,9 @@ var (
 	ErrNotRecorded = errors.New("not recorded")
 	// ErrRequired: something else needs what is to be removed.
 	ErrRequired = errors.New("required")
+	// ErrHistory: another tool's history and the files do not go together.
+	ErrHistory = errors.New("history does not match the files")
+
 	// ErrNoDown: there is nothing that reverts a version.
 	ErrNoDown = errors.New("cannot be reverted")
 	// ErrBlocked: other sessions held the locks that a file needs, in each of its attempts.

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/migrate"
+)
+
+func newMigrateAdopt() *cobra.Command {
+	var f moduleFlags
+	var o migrate.AdoptOptions
+	var from string
+	cmd := &cobra.Command{
+		Use:   "adopt",
+		Short: "Take over a database that another tool has migrated",
+		Long: `adopt records as in effect, without running them, the files that another tool
+has applied, as its table says: goose, golang-migrate, tern, dbmate or
+pgdbm-python. That table is only read; --dry-run writes nothing at all. Files in
+the formats of these tools are read as they are. It exits with 3 when the table
+and the files do not go together.`,
+		Example: `  pgdbm migrate adopt --module billing --dry-run
+  pgdbm migrate adopt --module billing --from goose --schema public`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.From = migrate.Tool(from)
+			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				res, err := migrate.Adopt(ctx, db, m, &o)
+				out := cmd.OutOrStdout()
+				if f.asJSON {
+					j := struct {
+						Module   string     `json:"module"`
+						Schema   string     `json:"schema"`
+						From     string     `json:"from,omitempty"`
+						Table    string     `json:"table,omitempty"`
+						DryRun   bool       `json:"dry_run"`
+						Recorded []fileJSON `json:"recorded"`
+						Error    string     `json:"error,omitempty"`
+					}{Module: f.name, Schema: db.Schema(), DryRun: o.DryRun, Recorded: []fileJSON{}}
+					if err != nil {
+						j.Error = err.Error()
+					} else {
+						j.From, j.Table, j.Recorded = string(res.From), res.Table, filesJSON(res.Recorded)
+					}
+					return errors.Join(err, writeJSON(out, j))
+				}
+				if err != nil {
+					return err
+				}
+				verb := "recorded"
+				if o.DryRun {
+					verb = "found   "
+				}
+				for _, r := range res.Recorded {
+					fmt.Fprintf(out, "%s  %s\n", verb, r.File)
+				}
+				fmt.Fprintf(out, "module %s in schema %s: %d files of %s's table %s\n", res.Module, res.Schema, len(res.Recorded), res.From, res.Table)
+				return nil
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&from, "from", "", "the other `tool` (default: whose table is there)")
+	cmd.Flags().StringVar(&o.Table, "table", "", "its `table`, if it has not the usual name")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be recorded, and write nothing")
+	return cmd
+}
