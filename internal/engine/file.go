@@ -200,8 +200,8 @@ func loadFile(module string, fsys fs.FS, p string) (*File, error) {
 	return f, nil
 }
 
-// load reads and checks the text.
-func (f *File) load(fsys fs.FS) error {
+// read reads the text.
+func (f *File) read(fsys fs.FS) error {
 	data, err := fs.ReadFile(fsys, f.Path)
 	if err != nil {
 		return err
@@ -209,6 +209,14 @@ func (f *File) load(fsys fs.FS) error {
 	f.Source = normalise(string(data))
 	if i := invalidByte(f.Source); i >= 0 {
 		return at(i, "byte %#02x is not text in UTF-8", f.Source[i])
+	}
+	return nil
+}
+
+// load reads and checks the text.
+func (f *File) load(fsys fs.FS) error {
+	if err := f.read(fsys); err != nil {
+		return err
 	}
 	whole := f.Source
 	down, err := f.cut()

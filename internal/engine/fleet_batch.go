@@ -36,7 +36,7 @@ func (f *File) batchable() bool {
 		return false
 	}
 	for _, d := range directives {
-		if d.Name != "no-templates" {
+		if d.Name != "no-templates" && d.Name != allowDirective {
 			return false
 		}
 	}

@@ -33,7 +33,7 @@ func foreignHash(semantic, format string, outside bool) string {
 
 // semanticHash is equal for two texts that differ in space, comments, the case of keywords and unquoted names, empty
 // statements, the last semicolon or psql's meta-commands, and for no others. A comment that is a placeholder counts:
-// it is replaced. So do directives, since they change how the text is read, save for timeouts.
+// it is replaced. So do directives, since they change how the text is read, save for timeouts and what is for the lint.
 func semanticHash(source string) (string, error) {
 	directives, err := sqltemplate.Directives(source)
 	if err != nil {
@@ -41,7 +41,7 @@ func semanticHash(source string) (string, error) {
 	}
 	h := sha256.New()
 	for _, d := range directives {
-		if isTimeout(d.Name) {
+		if isAside(d.Name) {
 			continue
 		}
 		writePart(h, 'd', d.Name)
@@ -53,9 +53,10 @@ func semanticHash(source string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// isTimeout reports whether a directive says only how long something may take, which may change at any time.
-func isTimeout(directive string) bool {
-	return directive == "lock-timeout" || directive == "statement-timeout"
+// isAside reports whether a directive may change at any time: it says how long something may take, or speaks to the
+// lint.
+func isAside(directive string) bool {
+	return directive == "lock-timeout" || directive == "statement-timeout" || directive == allowDirective
 }
 
 // prefixHash is as the semantic hash, of the file's first n statements without its directives.
