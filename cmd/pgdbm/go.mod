@@ -8,6 +8,7 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/pgdbm/pgdbm v0.0.0
 	github.com/pgdbm/pgdbm/examples v0.0.0
+	github.com/pgdbm/pgdbm/pgdbmvet v0.0.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2
 	go.yaml.in/yaml/v3 v3.0.6
@@ -52,4 +53,5 @@ require (
 replace (
 	github.com/pgdbm/pgdbm => ../../
 	github.com/pgdbm/pgdbm/examples => ../../examples
+	github.com/pgdbm/pgdbm/pgdbmvet => ../../pgdbmvet
 )

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/pgdbm/pgdbm/docs"
+	"github.com/pgdbm/pgdbm/pgdbmvet/sqllint"
+)
+
+const lintPage = "lint.md"
+
+// The page is what the rules say of themselves; -update writes it.
+func TestTheLintPageFollowsTheRules(t *testing.T) {
+	t.Parallel()
+	want := lintText()
+	if *update {
+		if err := os.WriteFile("../../docs/"+lintPage, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := fs.ReadFile(docs.FS(), lintPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Error("docs/lint.md differs from the rules: run go test ./cmd/pgdbm -run Lint -update")
+	}
+}
+
+func lintText() string {
+	var b strings.Builder
+	b.WriteString(`# Lint
+
+Generated from the rules. ` + "`pgdbm migrate lint`" + ` reads migrations without a
+server, and names what holds up the users of a table, writes it anew or fails
+half-way. A table that the same file creates has no users yet. What reverts is
+not judged.
+
+What is meant as it is says so, above the statement or at its end:
+
+` + "```text" + `
+-- pgdbm:allow drop-column nobody has read it since March
+` + "```" + `
+
+The locks are those that a server takes: a test asks it. Where the lock is
+` + "`ACCESS EXCLUSIVE`" + ` nobody can use the table while it is held, and whoever comes
+later waits behind the statement while it waits; with ` + "`SHARE`" + ` and ` + "`SHARE ROW\nEXCLUSIVE`" + ` nobody can write.
+`)
+	for _, r := range sqllint.Rules() {
+		fmt.Fprintf(&b, "\n## %s\n\n", r.Name)
+		facts := strings.ToUpper(r.Severity.String()[:1]) + r.Severity.String()[1:]
+		if r.Lock != "" {
+			facts += ", `" + r.Lock + "`"
+		}
+		if r.Rewrites {
+			facts += ", writes the table anew"
+		}
+		b.WriteString(wrap(facts + ": " + r.Says + ". " + r.Why))
+		b.WriteString("\n" + wrap("Instead: "+r.Safe))
+	}
+	return b.String()
+}
+
+// wrap breaks a paragraph at 79 columns.
+func wrap(text string) string {
+	var b strings.Builder
+	column := 0
+	for _, w := range strings.Fields(text) {
+		switch {
+		case column == 0:
+		case column+1+len(w) > 79:
+			b.WriteByte('\n')
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(w)
+		column += len(w)
+	}
+	return b.String() + "\n"
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgdbm/pgdbm/pgdbmvet/sqllint"
+)
+
+func newMigrateLint() *cobra.Command {
+	var dir, level string
+	var o sqllint.Options
+	var asJSON, asSARIF bool
+	cmd := &cobra.Command{
+		Use:   "lint",
+		Short: "Find dangerous SQL in migrations, without a server",
+		Long: `lint reads the migrations and names the statements that hold up the users of a
+table, write it anew or fail half-way, and names that would not follow the
+module into another schema. "pgdbm docs lint" has the rules and the safe ways.
+What is meant as it is says so above the statement: -- pgdbm:allow RULE reason
+
+It exits with 1 when it finds something of the level of --severity or above.`,
+		Example: `  pgdbm migrate lint --dir billing/migrations
+  pgdbm migrate lint --severity error --sarif >lint.sarif`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			least, ok := sqllint.ParseSeverity(level)
+			switch {
+			case !ok:
+				return usageError{fmt.Errorf("--severity: %q is none of notice, warning, error", level)}
+			case asJSON && asSARIF:
+				return usageError{errors.New("--json and --sarif exclude each other")}
+			}
+			if info, err := os.Stat(dir); err != nil {
+				return usageError{fmt.Errorf("--dir: %w", err)}
+			} else if !info.IsDir() {
+				return usageError{fmt.Errorf("--dir: %s is not a folder", dir)}
+			}
+			all, err := sqllint.Run(os.DirFS(dir), &o)
+			if err != nil {
+				return err
+			}
+			found := []sqllint.Finding{}
+			for _, f := range all {
+				if f.Severity >= least {
+					f.File = path.Join(filepath.ToSlash(dir), f.File)
+					found = append(found, f)
+				}
+			}
+			out := cmd.OutOrStdout()
+			switch {
+			case asJSON:
+				err = writeJSON(out, struct {
+					Findings []findingJSON `json:"findings"`
+				}{findingsJSON(found)})
+			case asSARIF:
+				err = writeSARIF(out, found)
+			default:
+				for _, f := range found {
+					fmt.Fprintln(out, f)
+				}
+			}
+			if err == nil && len(found) > 0 {
+				err = fmt.Errorf("lint: %d findings", len(found))
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations")
+	cmd.Flags().StringVar(&level, "severity", "warning", "`level`: notice, warning, error")
+	cmd.Flags().BoolVar(&o.Tenant, "tenant", false, "the module lives in very many schemas")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print SARIF 2.1.0, for code scanners")
+	return cmd
+}
+
+type findingJSON struct {
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+	Column   int    `json:"column"`
+	Rule     string `json:"rule"`
+	Severity string `json:"severity"`
+	Text     string `json:"text"`
+}
+
+func findingsJSON(found []sqllint.Finding) []findingJSON {
+	list := []findingJSON{}
+	for _, f := range found {
+		list = append(list, findingJSON{f.File, f.Line, f.Column, f.Rule, f.Severity.String(), f.Text})
+	}
+	return list
+}
+
+// The parts of SARIF 2.1.0 (OASIS) that a list of findings needs.
+type (
+	sarifLog struct {
+		Version string     `json:"version"`
+		Runs    []sarifRun `json:"runs"`
+	}
+	sarifRun struct {
+		Tool       sarifTool     `json:"tool"`
+		ColumnKind string        `json:"columnKind"`
+		Results    []sarifResult `json:"results"`
+	}
+	sarifTool struct {
+		Driver sarifDriver `json:"driver"`
+	}
+	sarifDriver struct {
+		Name  string      `json:"name"`
+		Rules []sarifRule `json:"rules"`
+	}
+	sarifRule struct {
+		ID   string    `json:"id"`
+		Says sarifText `json:"shortDescription"`
+		Why  sarifText `json:"fullDescription"`
+		Safe sarifText `json:"help"`
+	}
+	sarifText struct {
+		Text string `json:"text"`
+	}
+	sarifResult struct {
+		Rule      string          `json:"ruleId"`
+		Level     string          `json:"level"`
+		Message   sarifText       `json:"message"`
+		Locations []sarifLocation `json:"locations"`
+	}
+	sarifLocation struct {
+		Physical struct {
+			Artifact struct {
+				URI string `json:"uri"`
+			} `json:"artifactLocation"`
+			Region struct {
+				Line   int `json:"startLine"`
+				Column int `json:"startColumn"`
+			} `json:"region"`
+		} `json:"physicalLocation"`
+	}
+)
+
+func writeSARIF(out io.Writer, found []sqllint.Finding) error {
+	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "pgdbm migrate lint"}}, ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
+	for _, r := range sqllint.Rules() {
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{r.Name, sarifText{r.Says}, sarifText{r.Why}, sarifText{r.Safe}})
+	}
+	levels := map[sqllint.Severity]string{sqllint.Notice: "note", sqllint.Warning: "warning", sqllint.Error: "error"}
+	for _, f := range found {
+		var at sarifLocation
+		at.Physical.Artifact.URI = f.File
+		at.Physical.Region.Line, at.Physical.Region.Column = f.Line, f.Column
+		run.Results = append(run.Results, sarifResult{f.Rule, levels[f.Severity], sarifText{f.Text}, []sarifLocation{at}})
+	}
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(sarifLog{"2.1.0", []sarifRun{run}})
+}
