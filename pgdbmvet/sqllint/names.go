@@ -22,7 +22,7 @@ const catalogs = "pg_catalog|information_schema|pg_toast"
 
 // names looks at the names of tables, wherever they stand in a statement, for those that would not follow the module.
 func (l *linter) names(s *statement) {
-	if l.text.Foreign {
+	if l.text.Foreign || s.is("grant|revoke") || s.is("alter", "default") { // whose FROM and ON are for roles
 		return
 	}
 	queries := l.queries(s)
@@ -38,7 +38,7 @@ func (l *linter) names(s *statement) {
 		case s.is("into") && s.tokens[0].text != "select", s.is("references"), s.at == 0 && s.is("copy") && !s.is("copy", "("):
 			columns = true
 			s.at++
-		case s.is("table") && s.at > 0 && !s.is("table", "("), s.is("view") && s.at > 0:
+		case s.is("table") && s.at > 0 && !s.is("table", "(|as"), s.is("view") && s.at > 0:
 			columns = true
 			s.at++
 			s.take("concurrently")
