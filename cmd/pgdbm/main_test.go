@@ -57,9 +57,9 @@ func TestScripts(t *testing.T) {
 					return false, err
 				}
 				return err == nil, nil
-			case "psql":
+			case "psql", "pg_dump":
 				// Some systems have a wrapper without a client behind it.
-				return exec.Command("psql", "--version").Run() == nil, nil
+				return exec.Command(name, "--version").Run() == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	neturl "net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/spf13/cobra"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/migrate"
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+func newMigrateDump() *cobra.Command {
+	var f moduleFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "dump",
+		Short: "Write what the migrations have made as one SQL file",
+		Long: `dump writes the schema's objects, without data, owners and grants, as pg_dump
+has them, and the versions that made them. The text changes only when these do,
+so it can be kept beside the migrations and be reviewed with them. It needs
+pg_dump, of the server's version or a newer one, on the PATH.`,
+		Example: "  pgdbm migrate dump --module billing --output billing.sql",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				url := f.url
+				if url == "" {
+					url = os.Getenv("DATABASE_URL")
+				}
+				text, err := dumpSchema(ctx, url, db, m)
+				switch {
+				case err != nil:
+					return fmt.Errorf("dump schema %s: %w", db.Schema(), err)
+				case output != "":
+					return replaceFile(output, text)
+				case f.asJSON:
+					return writeJSON(cmd.OutOrStdout(), struct {
+						Module string `json:"module"`
+						Schema string `json:"schema"`
+						SQL    string `json:"sql"`
+					}{m.Name, db.Schema(), string(text)})
+				}
+				_, err = cmd.OutOrStdout().Write(text)
+				return err
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&output, "output", "", "`file` to write; else stdout")
+	return cmd
+}
+
+func dumpSchema(ctx context.Context, url string, db *pgdbm.DB, m pgdbm.Module) ([]byte, error) {
+	status, err := migrate.Status(ctx, db, m, nil)
+	if err != nil {
+		return nil, err
+	}
+	var versions []string
+	for _, v := range status.Versions {
+		if v.Entry != nil && v.State != migrate.Failed {
+			versions = append(versions, v.Version)
+		}
+	}
+	program, err := exec.LookPath("pg_dump")
+	if err != nil {
+		return nil, err
+	}
+	address, password, err := withoutPassword(url)
+	if err != nil {
+		return nil, err
+	}
+	var out, complaints bytes.Buffer
+	dump := exec.CommandContext(ctx, program, "--schema-only", "--no-owner", "--no-privileges",
+		"--schema="+quotePattern(db.Schema()), "--dbname="+address)
+	dump.Stdout, dump.Stderr, dump.Env = &out, &complaints, os.Environ()
+	if password != "" {
+		dump.Env = append(dump.Env, "PGPASSWORD="+password)
+	}
+	if err := dump.Run(); err != nil {
+		return nil, fmt.Errorf("pg_dump: %w: %s", err, strings.TrimSpace(complaints.String()))
+	}
+	head := fmt.Sprintf("-- Module %s in schema %s, versions: %s\n\n", m.Name, db.Schema(), strings.Join(versions, ", "))
+	body, err := stableDump(out.String())
+	return append([]byte(head), body...), err
+}
+
+var passwordWord = regexp.MustCompile(`\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|\S*)`)
+
+// withoutPassword takes the password out of a connection string, in either form:
+// other users can read a program's arguments, but not its environment.
+func withoutPassword(text string) (address, password string, err error) {
+	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
+		config, err := pgconn.ParseConfig(text)
+		if err != nil {
+			return "", "", errors.New("connection string cannot be parsed") // the cause may quote it
+		}
+		return passwordWord.ReplaceAllString(text, ""), config.Password, nil
+	}
+	u, err := neturl.Parse(text)
+	if err != nil {
+		return "", "", errors.New("URL cannot be parsed")
+	}
+	password, _ = u.User.Password()
+	if u.User != nil {
+		u.User = neturl.User(u.User.Username())
+	}
+	if q := u.Query(); q.Has("password") {
+		password = q.Get("password")
+		q.Del("password")
+		u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // libpq knows no +
+	}
+	return u.String(), password, nil
+}
+
+// quotePattern makes a pattern of pg_dump that matches this schema only.
+func quotePattern(schema string) string { return `"` + strings.ReplaceAll(schema, `"`, `""`) + `"` }
+
+// unstable begins statements that differ from one pg_dump to the next.
+var unstable = regexp.MustCompile(`^(SET [a-z_]+ = |SELECT pg_catalog\.set_config\('search_path')`)
+
+// stableDump returns the statements alone, an empty line between two of them.
+func stableDump(text string) ([]byte, error) {
+	pieces, err := sqltemplate.Split(text)
+	if err != nil {
+		return nil, err
+	}
+	var statements []string
+	for _, p := range pieces {
+		if s := text[p.Code:p.End]; p.Kind == sqltemplate.Statement && !unstable.MatchString(s) {
+			statements = append(statements, s)
+		}
+	}
+	return []byte(strings.Join(statements, "\n\n") + "\n"), nil
+}
+
+// replaceFile writes a file whole or not at all.
+func replaceFile(name string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
