@@ -2,11 +2,13 @@ package sqllint_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgdbm/pgdbm/pgdbmtest"
 	"github.com/pgdbm/pgdbm/pgdbmvet/sqllint"
@@ -25,8 +27,13 @@ type effect struct {
 	rewrites bool
 }
 
-// run runs a statement in a transaction and looks.
-func run(t *testing.T, conn *pgx.Conn, sql string) (e effect) {
+// run runs a statement in a transaction and looks at the table t.
+func run(t *testing.T, conn *pgx.Conn, sql string) effect {
+	t.Helper()
+	return runOn(t, conn, "m.t", sql)
+}
+
+func runOn(t *testing.T, conn *pgx.Conn, relation, sql string) (e effect) {
 	t.Helper()
 	names, err := sqltemplate.NewNames("m", nil)
 	if err != nil {
@@ -46,7 +53,7 @@ func run(t *testing.T, conn *pgx.Conn, sql string) (e effect) {
 	defer tx.Rollback(t.Context())
 	var oid, before uint32
 	var after *uint32
-	if err := tx.QueryRow(t.Context(), `SELECT 'm.t'::regclass::oid, pg_relation_filenode('m.t')`).Scan(&oid, &before); err != nil {
+	if err := tx.QueryRow(t.Context(), `SELECT $1::text::regclass::oid, pg_relation_filenode($1::text::regclass)`, relation).Scan(&oid, &before); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tx.Exec(t.Context(), sql); err != nil {
@@ -81,7 +88,8 @@ func table(t *testing.T) *pgx.Conn {
 	t.Cleanup(func() { conn.Close(context.Background()) })
 	if _, err := conn.Exec(t.Context(), `CREATE SCHEMA m; CREATE TABLE m.t (id int, x int, s varchar(9)); CREATE INDEX i ON m.t (x);
 		INSERT INTO m.t SELECT g, g, g FROM generate_series(1, 100) g; CREATE TABLE m.u (id int PRIMARY KEY);
-		INSERT INTO m.u SELECT id FROM m.t`); err != nil {
+		INSERT INTO m.u SELECT id FROM m.t; CREATE TABLE m.p (LIKE m.t) PARTITION BY RANGE (id);
+		CREATE MATERIALIZED VIEW m.v AS SELECT id FROM m.u`); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -142,4 +150,72 @@ func TestWhatIsSafeDoesNotRewriteTheTable(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), `ALTER TABLE m.t ADD COLUMN n int NOT NULL`); err == nil {
 		t.Error(fmt.Errorf("a column without a default was added NOT NULL"))
 	}
+}
+
+// Claims that are not about what one statement does to one table.
+func TestWhatElseTheRulesSayIsSo(t *testing.T) {
+	t.Parallel()
+	conn := table(t)
+	if got := runOn(t, conn, "m.v", `REFRESH MATERIALIZED VIEW {{tables.v}}`); got.lock != "ACCESS EXCLUSIVE" {
+		t.Errorf("refresh-view: %+v", got)
+	}
+	if got := runOn(t, conn, "m.u", `CREATE TABLE {{tables.z}} (id int REFERENCES {{tables.u}})`); got.lock != "SHARE ROW EXCLUSIVE" {
+		t.Errorf("shared-foreign-key: %+v", got)
+	}
+	for sql, want := range map[string]string{
+		`CREATE TYPE m.mood AS ENUM ('sad')`: "",
+		`SELECT DISTINCT '{}'::json`:         "42883", // json
+		`SELECT DISTINCT '{}'::jsonb`:        "",
+	} {
+		if got := state(conn, t, sql); got != want {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
+	for sql, want := range map[string]string{
+		`ALTER TYPE m.mood ADD VALUE 'fine'; SELECT 'fine'::m.mood`: "55P04", // enum-value-used
+		`CREATE INDEX CONCURRENTLY j ON m.t (x)`:                    "25001", // concurrent-in-transaction
+		`DROP INDEX CONCURRENTLY m.i`:                               "25001",
+		`REINDEX TABLE CONCURRENTLY m.t`:                            "25001",
+	} {
+		if got := state(conn, t, "BEGIN; "+sql); got != want {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+		state(conn, t, "ROLLBACK")
+	}
+	// VACUUM FULL takes no transaction: it fails where somebody reads, and writes the table anew where nobody does.
+	other, err := pgx.ConnectConfig(t.Context(), conn.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.Background())
+	if got := state(other, t, `BEGIN; SELECT count(*) FROM m.t`); got != "" {
+		t.Fatal(got)
+	}
+	state(conn, t, `SET lock_timeout = '50ms'`)
+	if got := state(conn, t, `VACUUM FULL m.t`); got != "55P03" {
+		t.Errorf("vacuum-full beside a reader: %q", got)
+	}
+	state(other, t, `ROLLBACK`)
+	var before, after uint32
+	if err := conn.QueryRow(t.Context(), `SELECT pg_relation_filenode('m.t')`).Scan(&before); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(conn, t, `VACUUM FULL m.t`); got != "" {
+		t.Fatal(got)
+	}
+	if err := conn.QueryRow(t.Context(), `SELECT pg_relation_filenode('m.t')`).Scan(&after); err != nil || before == after {
+		t.Errorf("vacuum-full: %d, %d, %v", before, after, err)
+	}
+}
+
+// state runs SQL and returns the SQLSTATE of its error.
+func state(conn *pgx.Conn, t *testing.T, sql string) string {
+	t.Helper()
+	_, err := conn.PgConn().Exec(t.Context(), sql).ReadAll()
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return refused.Code
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return ""
 }

@@ -87,7 +87,7 @@ var rules = []Rule{
 	{"attach-partition", Warning, "partition is checked while it is attached", accessExclusive, false,
 		"All rows of the new partition are read under a lock on it, unless a CHECK already says that they fit.",
 		"Add a CHECK constraint with the partition's bounds first, NOT VALID and then validated.",
-		""},
+		"ALTER TABLE {{tables.p}} ATTACH PARTITION {{tables.t}} FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"},
 	{"bad-allow", Error, "pgdbm:allow that allows nothing", "", false,
 		"It has no reason, or names no rule.",
 		"-- pgdbm:allow RULE reason", ""},
