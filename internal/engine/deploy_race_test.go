@@ -103,10 +103,15 @@ func TestDeployRaces(t *testing.T) {
 // run deploys once undisturbed, to know how long a process takes, and then until as many as said have been killed in the
 // middle, at random moments.
 func (k raceKind) run(t *testing.T, way string, kills int) {
-	whole, _ := k.deploy(t, way, 0)
+	// Each deploys in a test of its own, whose database goes with it.
+	deploy := func(after time.Duration) (took time.Duration, interrupted bool) {
+		t.Run("deploy", func(t *testing.T) { took, interrupted = k.deploy(t, way, after) })
+		return took, interrupted
+	}
+	whole, _ := deploy(0)
 	interrupted, rounds := 0, 0
-	for ; interrupted < kills && rounds < 4*kills; rounds++ {
-		if _, ok := k.deploy(t, way, 1+rand.N(whole)); ok {
+	for ; interrupted < kills && rounds < 4*kills && !t.Failed(); rounds++ {
+		if _, ok := deploy(1 + rand.N(whole)); ok {
 			interrupted++
 		}
 	}

@@ -15,6 +15,11 @@ func (o *outside) prepare(ctx context.Context, s *statement) (done bool, err err
 			return false, err
 		}
 	}
+	if s.object.onIndexes() && o.runner.ThroughPooler { // where no lock tells of a killed process
+		if err := o.refuseBeside(ctx); err != nil {
+			return false, err
+		}
+	}
 	switch s.object.kind {
 	case createdIndex:
 		return o.prepareIndex(ctx, s.object)
@@ -75,26 +80,34 @@ func (o *outside) prepareIndex(ctx context.Context, b object) (done bool, err er
 	if string(row[0]) == "t" {
 		return o.resumed, nil
 	}
-	if err := o.awaitBuild(ctx, string(row[1]), string(row[2])); err != nil {
+	if err := o.refuseBuild(ctx, string(row[2])); err != nil {
 		return false, err
 	}
 	return false, o.dropInvalid(ctx, string(row[1]))
 }
 
-// awaitBuild returns when no other session builds the index any more.
-func (o *outside) awaitBuild(ctx context.Context, index, oid string) error {
-	w := o.runner.newWait(lock{what: "build of index " + index})
-	for {
-		results, err := o.work.exec(ctx, `select p.pid, coalesce(a.application_name, '') from pg_catalog.pg_stat_progress_create_index p
+// refuseBeside is errBeside when another session has, or waits for, a lock on a relation of the schema as operations on
+// indexes take it.
+func (o *outside) refuseBeside(ctx context.Context) error {
+	return o.besides(ctx, fmt.Sprintf(`select a.pid, coalesce(a.application_name, '') from pg_catalog.pg_stat_activity a
+where a.pid <> pg_catalog.pg_backend_pid() and a.backend_type = 'client backend' and exists (select from pg_catalog.pg_locks l
+    join pg_catalog.pg_class c on c.oid = l.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where l.pid = a.pid and l.mode = 'ShareUpdateExclusiveLock' and n.nspname = %s
+    and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))`, literal(o.target.Schema)))
+}
+
+// refuseBuild is errBeside when another session builds the index.
+func (o *outside) refuseBuild(ctx context.Context, oid string) error {
+	return o.besides(ctx, `select p.pid, coalesce(a.application_name, '') from pg_catalog.pg_stat_progress_create_index p
 left join pg_catalog.pg_stat_activity a on a.pid = p.pid where p.index_relid = `+oid+` and p.pid <> pg_catalog.pg_backend_pid()`)
-		if err != nil || len(results[0].Rows) == 0 {
-			return err
-		}
-		w.noteHolder(results[0])
-		if err := w.sleep(ctx); err != nil {
-			return err
-		}
+}
+
+func (o *outside) besides(ctx context.Context, query string) error {
+	results, err := o.work.exec(ctx, query)
+	if err != nil || len(results[0].Rows) == 0 {
+		return err
 	}
+	return fmt.Errorf("%w: %s", errBeside, describeHolder(results[0].Rows[0]))
 }
 
 // dropInvalid drops an index, quoted and with its schema, unless it has become valid or has gone.
@@ -160,7 +173,7 @@ where not i.indisvalid and c.relkind = 'i' and c.relname ~ '_cc(new|old)[0-9]*$'
 		return err
 	}
 	for _, row := range results[0].Rows {
-		if err := o.awaitBuild(ctx, string(row[0]), string(row[1])); err != nil {
+		if err := o.refuseBuild(ctx, string(row[1])); err != nil {
 			return err
 		}
 		if err := o.dropInvalid(ctx, string(row[0])); err != nil {

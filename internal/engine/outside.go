@@ -70,14 +70,11 @@ func (o *outside) apply(ctx context.Context) error {
 		return err
 	}
 	defer o.endWork(ctx)
-	ctx, stop := o.guard(ctx)
-	defer stop()
-	if err := o.begin(ctx); err != nil {
-		return lockLost(ctx, err)
-	}
-	if err := o.run(ctx); err != nil {
-		err = lockLost(ctx, err)
-		o.noteFailure(ctx, err)
+	switch err := o.guarded(ctx); {
+	case errors.Is(err, errBeside):
+		o.endWork(ctx)
+		return o.waitForWork(ctx, err.Error())
+	case err != nil:
 		return err
 	}
 	if o.up == nil {
@@ -86,6 +83,27 @@ func (o *outside) apply(ctx context.Context) error {
 		o.noteReverted(ctx, o.file, time.Since(o.began))
 	}
 	return nil
+}
+
+// errBeside says that another session is at work on an index of the schema, perhaps for a process that was killed. To
+// build one it may be waiting for the transaction that holds our lock to end, if it has seen that at a moment when it
+// had a snapshot. So nobody may wait for it who holds the lock: neither would ever go on.
+var errBeside = errors.New("another session works on an index")
+
+// guarded runs the statements, for as long as the lock is there.
+func (o *outside) guarded(ctx context.Context) error {
+	ctx, stop := o.guard(ctx)
+	defer stop()
+	if err := o.begin(ctx); err != nil {
+		return lockLost(ctx, err)
+	}
+	err := o.run(ctx)
+	if err == nil || errors.Is(err, errBeside) {
+		return err
+	}
+	err = lockLost(ctx, err)
+	o.noteFailure(ctx, err)
+	return err
 }
 
 // secondConnection bounds the wait for the second connection: two programs of one small pool may hold the first each.
@@ -239,6 +257,9 @@ func (o *outside) runOne(ctx context.Context, s *statement) error {
 			err = o.runBare(ctx, s)
 		}
 		blockers := w.stop()
+		if err != nil && o.runner.ThroughPooler && o.overtaken(ctx) {
+			return fmt.Errorf("%w: a killed process has got further", errBeside)
+		}
 		if raced < mostRaces && o.racedOrphan(s, err) {
 			raced++
 			continue
@@ -251,6 +272,17 @@ func (o *outside) runOne(ctx context.Context, s *statement) error {
 			return err
 		}
 	}
+}
+
+// overtaken reports whether the ledger says that more is done than this run has: the last message of a killed process
+// was still under way.
+func (o *outside) overtaken(ctx context.Context) bool {
+	if o.work.pg.TxStatus() != 'I' {
+		return false
+	}
+	results, err := o.work.exec(ctx, fmt.Sprintf("select stmt_done from %s where module = %s and target_schema = %s and version = %s",
+		ledgerTable, literal(o.target.Module), literal(o.target.Schema), literal(o.file.Version)))
+	return err == nil && len(results[0].Rows) == 1 && string(results[0].Rows[0][0]) != strconv.Itoa(o.done)
 }
 
 // mostRaces bounds how often a statement is begun anew because of what ended beside it.
@@ -274,6 +306,9 @@ func (o *outside) racedOrphan(s *statement, err error) bool {
 
 // misplaced is the error of a statement, with its place in the file.
 func (o *outside) misplaced(s *statement, err error) error {
+	if errors.Is(err, errBeside) {
+		return err
+	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}

@@ -61,6 +61,7 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = 40
+server_idle_timeout = 1
 max_client_conn = 1000
 logfile = %[6]s/log
 `, quote(server.Host), server.Port, quote(server.User), password, port, dir)
