@@ -132,7 +132,7 @@ func (s sourced) attachOne(ctx context.Context, m *loaded, attached map[string]s
 }
 
 func (m *loaded) target(db *DB) engine.Target {
-	return engine.Target{Module: m.Name, Schema: db.h.schema, Files: m.files, Names: db.h.ns.names, Requires: m.Requires}
+	return engine.Target{Module: m.Name, Schema: db.h.schema, Files: m.files, Names: db.h.ns.Names, Requires: m.Requires}
 }
 
 // bind makes the handle of a module: its schema, and the schemas of others that
@@ -282,7 +282,12 @@ func (c *core) runner(schema string) *engine.Runner {
 			c.mu.Lock()
 			l.caller = caller
 			c.mu.Unlock()
-			return l.conn.Conn(), l.end, nil
+			return l.conn.Conn(), func(discard bool) {
+				if discard { // it has run a migration
+					c.statements.Changed()
+				}
+				l.end(discard)
+			}, nil
 		},
 		Logger:   c.log(),
 		Tool:     tool,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -27,6 +28,66 @@ func (h *handle) expandBatch(b *pgx.Batch) (*pgx.Batch, error) {
 		copied.QueuedQueries[i] = &queries[i]
 	}
 	return &copied, nil
+}
+
+// checkBatch reports what of a batch is no statement of the handle's.
+func (h *handle) checkBatch(b *pgx.Batch) error {
+	for _, q := range b.QueuedQueries {
+		if _, err := h.shape(q.SQL); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendBatch sends b on a connection that the caller holds, by pgx's own means
+// where those are asked for.
+func (h *handle) sendBatch(ctx context.Context, conn *pgx.Conn, b *pgx.Batch) pgx.BatchResults {
+	c := h.core.statements
+	begins := begins(b)
+	pooled := false
+	if begins {
+		var err error
+		if pooled, err = c.Pooled(ctx, conn); err != nil {
+			return pgx.FailedBatchResults(b, err)
+		}
+	}
+	if !c.Batches(conn, b) || begins && !pooled {
+		expanded, err := h.expandBatch(b)
+		if err != nil {
+			return pgx.FailedBatchResults(b, err)
+		}
+		if err := c.Check(ctx, conn); err != nil {
+			return pgx.FailedBatchResults(b, err)
+		}
+		return conn.SendBatch(ctx, expanded)
+	}
+	if !begins {
+		return c.SendBatch(ctx, conn, h.ns.Namespace, b, nil)
+	}
+	// pgx would give the statements names, which a pooler does not carry over. A
+	// round trip more begins the transaction.
+	tx, err := conn.BeginTx(ctx, batchTxOptions(b))
+	if err != nil {
+		return pgx.FailedBatchResults(b, err)
+	}
+	return c.SendBatch(ctx, conn, h.ns.Namespace, b, tx)
+}
+
+// begins reports whether a batch begins a transaction.
+func begins(b *pgx.Batch) bool { return pgx.FailedBatchResults(b, nil).Tx() != nil }
+
+// batchTxOptions are the options of a batch's transaction. pgx keeps them to
+// itself, so the one that is not in the text of the first query is read by
+// reflection; a test says when that no longer works.
+func batchTxOptions(b *pgx.Batch) pgx.TxOptions {
+	o := pgx.TxOptions{BeginQuery: b.QueuedQueries[0].SQL}
+	if f := reflect.ValueOf(b).Elem().FieldByName("txOptions"); f.Kind() == reflect.Pointer && !f.IsNil() {
+		if q := f.Elem().FieldByName("CommitQuery"); q.Kind() == reflect.String {
+			o.CommitQuery = q.String()
+		}
+	}
+	return o
 }
 
 // tracedBatch logs each text of b once, however often it was queued.

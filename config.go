@@ -66,6 +66,12 @@ type Config struct {
 	MaxConnIdleTime   time.Duration
 	HealthCheckPeriod time.Duration
 
+	// SchemasPerConn closes a connection that has worked in this many schemas, up
+	// to a tenth fewer at random, when it is given back: the server process of a
+	// connection keeps what it knows of every table it has touched, some 12 kB
+	// each, and never gives that memory back. Zero: 1000. Negative: no bound.
+	SchemasPerConn int
+
 	// ConnectTimeout bounds one attempt to connect. Zero: connect_timeout of
 	// the URL, else 10 seconds.
 	ConnectTimeout time.Duration

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgdbm/pgdbm/internal/bridge"
+	"github.com/pgdbm/pgdbm/internal/statement"
 )
 
 // core is what all handles and views of one pool share.
@@ -26,7 +27,7 @@ type core struct {
 	schema         string // Config.Schema
 	acquireTimeout time.Duration
 	maxConns       int64
-	texts          *textCache
+	statements     *statement.Cache
 	run            executor
 	held           *bridge.Held // the transaction that all handles live in; mostly nil
 	entry          *poolEntry
@@ -43,8 +44,11 @@ type core struct {
 	closed  chan struct{} // closed once pgx.Close has returned; nil before it is called
 }
 
-func newCore(p *pgxpool.Pool, owned bool) *core {
-	c := &core{pgx: p, owned: owned, texts: newTextCache(), drained: make(chan struct{})}
+// newCore makes the core of a pool. schemas is how many a connection may work in
+// before it is closed; see Config.SchemasPerConn.
+func newCore(p *pgxpool.Pool, owned bool, schemas int) *core {
+	c := &core{pgx: p, owned: owned, drained: make(chan struct{})}
+	c.statements = statement.New(schemas, c.sawPooler)
 	c.life, c.refuse = context.WithCancel(context.Background())
 	c.maxConns = int64(p.Config().MaxConns)
 	c.leases.prev, c.leases.next = &c.leases, &c.leases
@@ -59,6 +63,12 @@ func (c *core) log() *slog.Logger {
 		return c.logger
 	}
 	return slog.Default()
+}
+
+// sawPooler is called once, when a connection turns out to go through a pooler.
+func (c *core) sawPooler() {
+	c.log().Info("A connection pooler stands before the server: statements are sent without names",
+		slog.String("server", c.pgx.Config().ConnConfig.Host))
 }
 
 // lease is one connection in the hands of one caller, from acquire to release.
@@ -166,7 +176,7 @@ func (l *lease) end(discard bool) {
 	l.core, l.conn, l.schema, l.sql = nil, nil, "", ""
 	leasePool.Put(l)
 
-	if discard {
+	if discard || statement.Spent(conn.Conn()) {
 		// pgxpool destroys a closed connection when it comes back.
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 		_ = conn.Conn().Close(ctx)

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgdbm/pgdbm/internal/statement"
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
@@ -50,17 +50,11 @@ func (p *Pool) Handle(c HandleConfig) (*DB, error) {
 }
 
 func (c *core) handle(schema, module string, aliases map[string]string) (*DB, error) {
-	names, err := sqltemplate.NewNames(schema, aliases)
+	names, err := statement.NewNamespace(schema, aliases)
 	if err != nil {
 		return nil, err
 	}
-	// The separator is a character that no schema name may hold.
-	var key strings.Builder
-	key.WriteString(schema)
-	for _, m := range slices.Sorted(maps.Keys(aliases)) {
-		key.WriteString("\x00" + m + "\x00" + aliases[m])
-	}
-	ns := &namespace{names: names, key: key.String(), aliases: maps.Clone(aliases)}
+	ns := &namespace{Namespace: names, aliases: maps.Clone(aliases)}
 	return &DB{&handle{core: c, ns: ns, schema: schema, module: module}}, nil
 }
 

@@ -44,17 +44,18 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 	t.Parallel()
 	const module = "github.com/pgdbm/pgdbm"
 	allowed := map[string][]string{
-		"":                  {"/internal/bridge", "/internal/engine", "/sqltemplate"},
-		"/migrate":          {"", "/internal/bridge", "/internal/engine", "/sqltemplate"},
-		"/docs":             {},
-		"/internal/bridge":  {"/internal/engine"},
-		"/internal/engine":  {"/sqltemplate"},
-		"/internal/testdb":  {"/localpg", "/pgdbmtest"},
-		"/internal/testurl": {},
-		"/pgdbmtest":        {"", "/internal/bridge", "/internal/testurl", "/localpg", "/sqltemplate"},
-		"/localpg":          {},
-		"/skills":           {},
-		"/sqltemplate":      {},
+		"":                    {"/internal/bridge", "/internal/engine", "/internal/statement", "/sqltemplate"},
+		"/migrate":            {"", "/internal/bridge", "/internal/engine", "/sqltemplate"},
+		"/docs":               {},
+		"/internal/bridge":    {"/internal/engine"},
+		"/internal/engine":    {"/sqltemplate"},
+		"/internal/statement": {"/sqltemplate"},
+		"/internal/testdb":    {"/localpg", "/pgdbmtest"},
+		"/internal/testurl":   {},
+		"/pgdbmtest":          {"", "/internal/bridge", "/internal/testurl", "/localpg", "/sqltemplate"},
+		"/localpg":            {},
+		"/skills":             {},
+		"/sqltemplate":        {},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...").Output()
 	if err != nil {

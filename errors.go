@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pgdbm/pgdbm/internal/engine"
+	"github.com/pgdbm/pgdbm/internal/statement"
 )
 
 var (
@@ -29,6 +30,19 @@ var (
 
 	// ErrOtherDatabase is returned by [Tx.In] for a handle of another database.
 	ErrOtherDatabase = errors.New("pgdbm: handle belongs to another database")
+
+	// ErrDescribeExec is returned where a pool in pgx's QueryExecModeDescribeExec
+	// goes through a connection pooler: that mode parses a statement in one
+	// message and executes it in the next, which may reach another server
+	// connection, and run what another client has parsed there.
+	ErrDescribeExec = statement.ErrDescribeExec
+
+	// ErrStalePlan is returned by a statement in a transaction whose tables were
+	// changed, by a migration say, since it was prepared or described. The
+	// transaction has failed; run again, as [DB.InTxOptions] does, it succeeds.
+	// Outside a transaction statements are run again without an error. The
+	// *pgconn.PgError of the server stays reachable with errors.As.
+	ErrStalePlan = statement.ErrStale
 
 	// ErrAcquireTimeout is returned when no connection was free within
 	// [Config.AcquireTimeout].

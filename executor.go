@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/internal/statement"
 )
 
 // executor runs SQL for a handle. One takes a connection of the pool for each
@@ -21,6 +23,13 @@ type executor interface {
 	copyFrom(ctx context.Context, h *handle, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error)
 }
 
+// namespace is what {{...}} means to one handle. It is immutable.
+type namespace struct {
+	*statement.Namespace
+	// aliases maps modules to schemas: what {{tables.module.x}} may name.
+	aliases map[string]string
+}
+
 // handle is one schema's view of a pool, shared by the DB and by the
 // transactions and connections that come from it. It is immutable.
 type handle struct {
@@ -30,7 +39,14 @@ type handle struct {
 	module string // set by Attach, else empty
 }
 
-func (h *handle) expand(sql string) (string, error) { return h.core.texts.expand(h.ns, sql) }
+func (h *handle) expand(sql string) (string, error) {
+	return h.core.statements.Expand(h.ns.Namespace, sql)
+}
+
+// shape looks sql up as a statement of the handle's.
+func (h *handle) shape(sql string) (*statement.Shape, error) {
+	return h.core.statements.Shape(h.ns.Namespace, sql)
+}
 
 // table completes a one-part identifier with the handle's schema.
 func (h *handle) table(name pgx.Identifier) pgx.Identifier {
@@ -65,7 +81,7 @@ func (h *handle) traced(ctx context.Context, sql string) func(error) {
 type poolExecutor struct{ core *core }
 
 func (e *poolExecutor) exec(ctx context.Context, h *handle, sql string, args []any) (tag pgconn.CommandTag, err error) {
-	text, err := h.expand(sql)
+	sh, err := h.shape(sql)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
@@ -77,11 +93,11 @@ func (e *poolExecutor) exec(ctx context.Context, h *handle, sql string, args []a
 	if done := h.traced(ctx, sql); done != nil {
 		defer func() { done(err) }()
 	}
-	return l.conn.Conn().Exec(ctx, text, args...)
+	return e.core.statements.Exec(ctx, l.conn.Conn(), sh, h.ns.Namespace, args)
 }
 
 func (e *poolExecutor) query(ctx context.Context, h *handle, sql string, args []any) (pgx.Rows, error) {
-	text, err := h.expand(sql)
+	sh, err := h.shape(sql)
 	if err != nil {
 		return errRows{err}, err
 	}
@@ -96,7 +112,7 @@ func (e *poolExecutor) query(ctx context.Context, h *handle, sql string, args []
 			l.release()
 		}
 	}()
-	rs, err := l.conn.Conn().Query(ctx, text, args...)
+	rs, err := e.core.statements.Query(ctx, l.conn.Conn(), sh, h.ns.Namespace, args)
 	if err != nil {
 		if done != nil {
 			done(err)
@@ -108,7 +124,7 @@ func (e *poolExecutor) query(ctx context.Context, h *handle, sql string, args []
 }
 
 func (e *poolExecutor) queryRow(ctx context.Context, h *handle, sql string, args []any) pgx.Row {
-	text, err := h.expand(sql)
+	sh, err := h.shape(sql)
 	if err != nil {
 		return errRow{err}
 	}
@@ -123,14 +139,13 @@ func (e *poolExecutor) queryRow(ctx context.Context, h *handle, sql string, args
 			l.release()
 		}
 	}()
-	r := l.conn.Conn().QueryRow(ctx, text, args...)
+	rs, err := e.core.statements.Query(ctx, l.conn.Conn(), sh, h.ns.Namespace, args)
 	ok = true
-	return l.row(r, done)
+	return l.row(rs, err, done)
 }
 
 func (e *poolExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) pgx.BatchResults {
-	expanded, err := h.expandBatch(b)
-	if err != nil {
+	if err := h.checkBatch(b); err != nil {
 		return h.failedBatch(b, err)
 	}
 	l, err := e.core.acquire(ctx, h.schema, "")
@@ -144,7 +159,7 @@ func (e *poolExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) p
 			l.release()
 		}
 	}()
-	br.BatchResults = l.conn.Conn().SendBatch(ctx, expanded)
+	br.BatchResults = h.sendBatch(ctx, l.conn.Conn(), b)
 	ok = true
 	if t := br.BatchResults.Tx(); t != nil {
 		// The transaction owns the connection now.
@@ -178,8 +193,22 @@ type sessionExecutor struct {
 	conn *Conn // looks at what runs on it; nil outside WithConn
 }
 
+// live returns the connection, unless the transaction on it has ended.
+func (e sessionExecutor) live(ctx context.Context) (*pgx.Conn, error) {
+	tx, ok := e.session.(pgx.Tx)
+	if !ok {
+		return e.session.(*pgx.Conn), nil
+	}
+	// A transaction does not say whether it has ended but refuses a batch, even
+	// an empty one, for which nothing is sent.
+	if err := tx.SendBatch(ctx, &pgx.Batch{}).Close(); err != nil {
+		return nil, err
+	}
+	return tx.Conn(), nil
+}
+
 func (e sessionExecutor) exec(ctx context.Context, h *handle, sql string, args []any) (tag pgconn.CommandTag, err error) {
-	text, err := h.expand(sql)
+	sh, err := h.shape(sql)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
@@ -187,17 +216,28 @@ func (e sessionExecutor) exec(ctx context.Context, h *handle, sql string, args [
 	if done := h.traced(ctx, sql); done != nil {
 		defer func() { done(err) }()
 	}
-	return e.Exec(ctx, text, args...)
+	if h.core.held != nil {
+		text, err := h.expand(sql)
+		if err != nil {
+			return pgconn.CommandTag{}, err
+		}
+		return e.Exec(ctx, text, args...)
+	}
+	conn, err := e.live(ctx)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return h.core.statements.Exec(ctx, conn, sh, h.ns.Namespace, args)
 }
 
 func (e sessionExecutor) query(ctx context.Context, h *handle, sql string, args []any) (pgx.Rows, error) {
-	text, err := h.expand(sql)
+	sh, err := h.shape(sql)
 	if err != nil {
 		return errRows{err}, err
 	}
 	e.conn.inspect(sql)
 	done := h.traced(ctx, sql)
-	rs, err := e.Query(ctx, text, args...)
+	rs, err := e.run(ctx, h, sh, sql, args)
 	if done == nil {
 		return rs, err
 	}
@@ -208,33 +248,62 @@ func (e sessionExecutor) query(ctx context.Context, h *handle, sql string, args 
 	return &rows{Rows: rs, done: done}, nil
 }
 
+func (e sessionExecutor) run(ctx context.Context, h *handle, sh *statement.Shape, sql string, args []any) (pgx.Rows, error) {
+	if h.core.held != nil {
+		text, err := h.expand(sql)
+		if err != nil {
+			return errRows{err}, err
+		}
+		return e.Query(ctx, text, args...)
+	}
+	conn, err := e.live(ctx)
+	if err != nil {
+		return errRows{err}, err
+	}
+	return h.core.statements.Query(ctx, conn, sh, h.ns.Namespace, args)
+}
+
 func (e sessionExecutor) queryRow(ctx context.Context, h *handle, sql string, args []any) pgx.Row {
-	text, err := h.expand(sql)
+	sh, err := h.shape(sql)
 	if err != nil {
 		return errRow{err}
 	}
 	e.conn.inspect(sql)
 	done := h.traced(ctx, sql)
-	r := e.QueryRow(ctx, text, args...)
-	if done == nil {
-		return r
-	}
-	return &row{Row: r, done: done}
+	rs, err := e.run(ctx, h, sh, sql, args)
+	return &row{Row: statement.Row{Rows: rs, Err: err}, done: done}
 }
 
 func (e sessionExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) pgx.BatchResults {
-	expanded, err := h.expandBatch(b)
-	if err != nil {
+	if err := h.checkBatch(b); err != nil {
 		return h.failedBatch(b, err)
 	}
 	for _, q := range b.QueuedQueries {
 		e.conn.inspect(q.SQL)
 	}
-	br := &batchResults{done: h.tracedBatch(ctx, b), BatchResults: e.SendBatch(ctx, expanded)}
+	br := &batchResults{done: h.tracedBatch(ctx, b), BatchResults: e.batch(ctx, h, b)}
 	if t := br.BatchResults.Tx(); t != nil {
 		br.tx = newTx(h, t, nil, e.conn)
 	}
 	return br
+}
+
+func (e sessionExecutor) batch(ctx context.Context, h *handle, b *pgx.Batch) pgx.BatchResults {
+	conn, isConn := e.session.(*pgx.Conn)
+	if h.core.held != nil || !isConn && begins(b) { // which a transaction refuses
+		expanded, err := h.expandBatch(b)
+		if err != nil {
+			return pgx.FailedBatchResults(b, err)
+		}
+		return e.SendBatch(ctx, expanded)
+	}
+	if !isConn {
+		var err error
+		if conn, err = e.live(ctx); err != nil {
+			return pgx.FailedBatchResults(b, err)
+		}
+	}
+	return h.sendBatch(ctx, conn, b)
 }
 
 func (e sessionExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {

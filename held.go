@@ -13,7 +13,7 @@ import (
 // that somebody else holds, for tests. Its transactions are savepoints, whose
 // options PostgreSQL cannot honour, and nobody closes anything.
 func (p *Pool) inTransaction(held *bridge.Held) *Pool {
-	c := newCore(p.core.pgx, false)
+	c := newCore(p.core.pgx, false, 0)
 	c.logger, c.schema = held.Logger, p.core.schema
 	c.entry = p.core.entry
 	c.held = held

@@ -16,8 +16,8 @@ type TxOptions struct {
 	pgx.TxOptions
 
 	// Retries is how often the whole transaction may be run again after a
-	// serialization failure (40001), a deadlock (40P01), or a cached plan made
-	// stale by a migration. Zero: never.
+	// serialization failure (40001), a deadlock (40P01), or a statement made
+	// stale by a migration ([ErrStalePlan]). Zero: never.
 	Retries int
 }
 
@@ -118,6 +118,9 @@ func (tx *Tx) cleanup(ctx context.Context) error {
 // retryable reports whether the same transaction may succeed if it is run
 // again.
 func retryable(err error) bool {
+	if errors.Is(err, ErrStalePlan) {
+		return true
+	}
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return false
@@ -126,7 +129,8 @@ func retryable(err error) bool {
 	case "40001", "40P01":
 		return true
 	case "0A000":
-		// The server's text is translated; its function's name is not.
+		// Of a statement that the caller prepared. The server's text is
+		// translated; its function's name is not.
 		return pe.Routine == "RevalidateCachedQuery"
 	}
 	return false

@@ -385,12 +385,12 @@ func TestStalePlansAreRetried(t *testing.T) {
 	look := admin(t, db.Pool())
 	const sql = `SELECT * FROM {{tables.notes}}`
 	mustExec(t, db, `INSERT INTO {{tables.notes}} VALUES (1, 'x')`)
-	for range 3 { // the statement is prepared now
-		if _, err := pgdbm.All[map[string]any](t.Context(), db, sql); err != nil {
-			t.Fatal(err)
-		}
-	}
 	alter := func(columns string) {
+		for range 4 { // the statement has a name now
+			if _, err := pgdbm.All[map[string]any](t.Context(), db, sql); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if _, err := look.Exec(t.Context(), `ALTER TABLE diary.notes `+columns); err != nil {
 			t.Fatal(err)
 		}
@@ -418,6 +418,9 @@ func TestStalePlansAreRetried(t *testing.T) {
 		return err
 	})
 	wantState(t, err, "0A000")
+	if !errors.Is(err, pgdbm.ErrStalePlan) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestOnlyWhatMaySucceedIsRetriedAndNotForEver(t *testing.T) {

@@ -40,7 +40,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pgdbm: open: %w", err)
 	}
-	c := newCore(pp, true)
+	c := newCore(pp, true, cfg.SchemasPerConn)
 	c.logger = cfg.Logger
 	c.schema = cfg.Schema
 
@@ -64,7 +64,7 @@ func Borrow(p *pgxpool.Pool) (*Pool, error) {
 	if p == nil {
 		return nil, errors.New("pgdbm: borrow: nil *pgxpool.Pool")
 	}
-	c := newCore(p, false)
+	c := newCore(p, false, 0)
 	// A duplicate is a warning here, whatever the other pool's policy: Borrow
 	// opened nothing.
 	_ = c.register(serverID{}, callerOutside(), DuplicateWarn)

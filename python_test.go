@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/internal/testdb"
@@ -347,4 +348,20 @@ func TestPythonBugStatementsArePreparedAgainEachTime(t *testing.T) {
 	if n := value[int](t, db, `SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT count(*) FROM "diary"."notes"'`); n != 1 {
 		t.Errorf("%d prepared statements for one text", n)
 	}
+}
+
+// offline is a pool that never connects, for what needs no server.
+func offline(t *testing.T) *pgdbm.Pool {
+	t.Helper()
+	theirs, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(theirs.Close)
+	pool, err := pgdbm.Borrow(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
 }

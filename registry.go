@@ -270,7 +270,8 @@ func (c *core) identify(ctx context.Context) error {
 const (
 	databaseSQL = `SELECT (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database()), session_user::text,
 	current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-		- coalesce(current_setting('reserved_connections', true)::int, 0)`
+		- coalesce(current_setting('reserved_connections', true)::int, 0),
+	pg_catalog.pg_backend_pid()::text`
 	systemSQL = `SELECT system_identifier::text, extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text
 	FROM pg_catalog.pg_control_system()`
 )
@@ -285,8 +286,13 @@ func (c *core) askServer(ctx context.Context) (serverID, error) {
 	}
 	defer l.release()
 	conn := l.conn.Conn()
-	err = conn.QueryRow(ctx, databaseSQL, pgx.QueryExecModeSimpleProtocol).Scan(&id.database, &id.user, &id.maxConns)
+	var backend string
+	err = conn.QueryRow(ctx, databaseSQL, pgx.QueryExecModeSimpleProtocol).Scan(&id.database, &id.user, &id.maxConns, &backend)
 	if err != nil {
+		return id, err
+	}
+	c.statements.Answered(conn, backend)
+	if err := c.statements.Check(ctx, conn); err != nil {
 		return id, err
 	}
 	// Any role may call it by default; one that may not goes by its address.

@@ -6,6 +6,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/pgdbm/pgdbm/internal/statement"
 )
 
 const slabSize = 64
@@ -67,18 +69,18 @@ func (r *rows) Values() ([]any, error) {
 
 // row gives its connection back once it is scanned.
 type row struct {
-	pgx.Row
+	statement.Row
 	lease *lease
 	done  func(error)
 }
 
-func (l *lease) row(pr pgx.Row, done func(error)) *row {
+func (l *lease) row(rs pgx.Rows, err error, done func(error)) *row {
 	if len(l.rowSlab) == 0 {
 		l.rowSlab = make([]row, slabSize)
 	}
 	r := &l.rowSlab[0]
 	l.rowSlab = l.rowSlab[1:]
-	r.Row, r.lease, r.done = pr, l, done
+	r.Row, r.lease, r.done = statement.Row{Rows: rs, Err: err}, l, done
 	return r
 }
 

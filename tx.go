@@ -154,7 +154,11 @@ func (tx *Tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementD
 		return nil, err
 	}
 	tx.run.conn.spoil()
-	return tx.pgx.Prepare(ctx, name, text)
+	sd, err := tx.pgx.Prepare(ctx, name, text)
+	if err == nil {
+		tx.h.core.statements.Prepared(tx.pgx.Conn(), name)
+	}
+	return sd, err
 }
 
 // LargeObjects returns the large objects of the transaction.

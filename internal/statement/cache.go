@@ -1,0 +1,52 @@
+package statement
+
+import (
+	"errors"
+	"sync/atomic"
+)
+
+// DefaultBudget is how many schemas a connection works in before it is closed,
+// unless the pool says otherwise. At five tables each they take some 60 MB of
+// its server process.
+const DefaultBudget = 1000
+
+// ErrDescribeExec refuses the mode pgx.QueryExecModeDescribeExec behind a
+// connection pooler: it parses in one message and executes in the next, which
+// may reach another server connection, with somebody else's statement.
+var ErrDescribeExec = errors.New("pgdbm: QueryExecModeDescribeExec behind a connection pooler could run another client's statement")
+
+// Cache is what the connections of one pool share. It is safe for concurrent
+// use. Make one with New.
+type Cache struct {
+	shapes   recent[string, *Shape]
+	literals recent[string, *Shape]
+	texts    recent[textKey, string]
+	own      recent[pair, *description]
+
+	// epoch counts the changes of schemas that this process has made. What is
+	// older may be wrong.
+	epoch atomic.Uint64
+
+	budget int
+	pooler func()
+	told   atomic.Bool
+}
+
+// New returns an empty cache. budget is how many schemas a connection may work
+// in: 0 means DefaultBudget, a negative one no bound. pooler is called once, when
+// a connection turns out to go through one.
+func New(budget int, pooler func()) *Cache {
+	if budget == 0 {
+		budget = DefaultBudget
+	}
+	return &Cache{budget: budget, pooler: pooler}
+}
+
+// Changed tells the cache that this process has changed tables.
+func (c *Cache) Changed() { c.epoch.Add(1) }
+
+func (c *Cache) sawPooler() {
+	if !c.told.Swap(true) && c.pooler != nil {
+		c.pooler()
+	}
+}
