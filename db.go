@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/pgdbm/pgdbm/internal/statement"
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
@@ -50,7 +49,7 @@ func (p *Pool) Handle(c HandleConfig) (*DB, error) {
 }
 
 func (c *core) handle(schema, module string, aliases map[string]string) (*DB, error) {
-	names, err := statement.NewNamespace(schema, aliases)
+	names, err := c.statements.Namespace(schema, aliases)
 	if err != nil {
 		return nil, err
 	}

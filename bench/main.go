@@ -3,7 +3,7 @@
 //
 //	go run ./bench NAME [--json] [--url URL]
 //
-// migrate also takes --schemas N. Without a NAME it lists what there is. Each comparison is interleaved, so
+// migrate and tenants also take --schemas N. Without a NAME it lists what there is. Each comparison is interleaved, so
 // that a machine whose speed drifts slows down both sides, and each figure is
 // a median. --url names a server to use, whose role may create databases; else
 // a private one is started. With --json one object goes to stdout:
@@ -56,11 +56,12 @@ var benches = []bench{
 	{"overhead", "a point query through a handle and through raw pgxpool, on one connection", overhead},
 	{"testdb", "a migrated database of 50 tables for a test, and one cloned on demand and dropped at the end", testdb},
 	{"expand", "the template of a query with two tables, and strings.ReplaceAll", expand},
+	{"tenants", "point reads over many schemas through handles, and through raw pgxpool in its default mode", tenants},
 	{"migrate", "many schemas with migrate.Fleet, and with a goose Provider each", fleet},
 }
 
 // ownFlags are the flags that a bench has beside those of all.
-var ownFlags = map[string]func(*flag.FlagSet){"migrate": migrateFlags}
+var ownFlags = map[string]func(*flag.FlagSet){"migrate": migrateFlags, "tenants": tenantsFlags}
 
 func main() {
 	// What PGHOST, PGOPTIONS and the like say is for other programs.

@@ -14,6 +14,12 @@ func median[T int | float64 | time.Duration](values []T) T {
 // interleave times ours and peer in turn, n times each, changing which goes
 // first, and returns the medians.
 func interleave(n int, ours, peer func() error) (o, p time.Duration, err error) {
+	return interleaveWith(n, func() error { return nil }, ours, peer)
+}
+
+// interleaveWith is interleave with something to do before each round, which is
+// not timed.
+func interleaveWith(n int, before, ours, peer func() error) (o, p time.Duration, err error) {
 	os, ps := make([]time.Duration, 0, n), make([]time.Duration, 0, n)
 	timed := func(f func() error, to *[]time.Duration) error {
 		start := time.Now()
@@ -22,6 +28,9 @@ func interleave(n int, ours, peer func() error) (o, p time.Duration, err error) 
 		return err
 	}
 	for i := range n {
+		if err := before(); err != nil {
+			return 0, 0, err
+		}
 		first, second := func() error { return timed(ours, &os) }, func() error { return timed(peer, &ps) }
 		if i%2 == 1 {
 			first, second = second, first

@@ -15,15 +15,29 @@ import (
 // withPool runs fn with a pool on an empty database of its own, on the server
 // of url or on a private one, and removes what it made.
 func withPool(ctx context.Context, url string, configure func(*pgxpool.Config), fn func(*pgxpool.Pool) error) error {
+	socket := func(s *localpg.Server) (string, error) { return s.URL("postgres"), nil }
+	return withPoolAt(ctx, url, socket, configure, fn)
+}
+
+// withTCPPool is withPool over loopback TCP, where a round trip costs more than
+// over a socket.
+func withTCPPool(ctx context.Context, url string, configure func(*pgxpool.Config), fn func(*pgxpool.Pool) error) error {
+	tcp := func(s *localpg.Server) (string, error) { return s.TCPURL("postgres") }
+	return withPoolAt(ctx, url, tcp, configure, fn)
+}
+
+func withPoolAt(ctx context.Context, url string, private func(*localpg.Server) (string, error), configure func(*pgxpool.Config), fn func(*pgxpool.Pool) error) error {
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 	defer cancel()
 	if url == "" {
-		server, err := localpg.Start(ctx, &localpg.Options{Fetch: true})
+		server, err := localpg.Start(ctx, &localpg.Options{Fetch: true, TCP: true})
 		if err != nil {
 			return err
 		}
 		defer server.Stop(cleanup)
-		url = server.URL("postgres")
+		if url, err = private(server); err != nil {
+			return err
+		}
 	}
 	admin, err := pgxpool.New(ctx, url)
 	if err != nil {

@@ -15,7 +15,7 @@ type item struct {
 	query       *pgx.QueuedQuery // the caller's; its callback is run, nothing is written
 	sql         string           // for the tracer
 	description *description
-	own         bool
+	holds       bool
 	parsed      bool // the answer to a Parse of its own comes before its rows
 }
 
@@ -82,34 +82,35 @@ func (c *Cache) items(ctx context.Context, s *session, conn *pgx.Conn, ns *Names
 	return items, nil
 }
 
-// learnAll describes what is not known yet, in one round trip.
+// learnAll describes what is not known in the namespace yet, in one round trip.
 func (c *Cache) learnAll(ctx context.Context, conn *pgx.Conn, items []item) error {
 	var missing []*item
 	asked := make(map[pair]bool)
 	for i := range items {
 		it := &items[i]
-		if it.description, it.own = it.known(); it.description == nil && !asked[it.key] {
+		if it.description, it.holds = it.known(); !it.holds && !asked[it.key] {
 			asked[it.key] = true
 			missing = append(missing, it)
 		}
 	}
-	if len(missing) > 0 {
-		if err := c.describeAll(ctx, conn, missing); err != nil {
-			return err
-		}
-		for i := range items {
-			if it := &items[i]; it.description == nil {
-				if it.description, it.own = it.known(); it.description == nil {
-					return fmt.Errorf("pgdbm: batch: the tables changed while it was described")
-				}
-			}
+	if len(missing) == 0 {
+		return nil
+	}
+	described, err := c.describeAll(ctx, conn, missing)
+	if err != nil {
+		return err
+	}
+	for i := range items {
+		if it := &items[i]; !it.holds {
+			it.description = described[it.key]
 		}
 	}
-	return ownTypes(ctx, items)
+	return nil
 }
 
-func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item) error {
+func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item) (map[pair]*description, error) {
 	epoch := c.epoch.Load()
+	described := make(map[pair]*description)
 	p := conn.PgConn().StartPipeline(ctx)
 	for _, it := range missing {
 		p.SendPrepare("", it.text(), nil)
@@ -121,60 +122,43 @@ func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item
 			err = fmt.Errorf("error preprocessing batch (prepare): %w", err)
 			break
 		}
-		it := missing[i]
-		it.description = newDescription(result.(*pgconn.StatementDescription), conn.TypeMap(), epoch)
-		if it.own {
-			it.keepOwn(it.description)
-		} else {
-			it.shape.base.Store(it.description)
+		sd, ok := result.(*pgconn.StatementDescription)
+		if !ok {
+			err = unexpected(result)
+			break
 		}
+		described[missing[i].key] = missing[i].learned(newDescription(sd, conn.TypeMap(), epoch))
 	}
 	if closeErr := p.Close(); err == nil {
 		err = closeErr
 	}
-	return err
-}
-
-// ownTypes describes statements for this namespace whose arguments need it.
-func ownTypes(ctx context.Context, items []item) error {
-	for i := range items {
-		it := &items[i]
-		d, own, err := it.encode(ctx)
-		if err != nil {
-			return fmt.Errorf("error preprocessing batch (build): %w", err)
-		}
-		it.description, it.own = d, own
-	}
-	return nil
+	return described, err
 }
 
 func sendItems(ctx context.Context, conn *pgx.Conn, items []item) (*pgconn.Pipeline, error) {
 	p := conn.PgConn().StartPipeline(ctx)
-	var parsed []uint32 // the types with which the unnamed statement was parsed
+	parsed := false // the last query's statement is still the unnamed one
 	for i := range items {
 		it := &items[i]
-		ps := &it.session.parameters
-		if err := ps.encode(conn.TypeMap(), it.description, it.own, it.args); err != nil {
+		if err := it.build(it.description.statement); err != nil {
 			_ = p.Sync() // nothing may be left to send
 			_ = p.Close()
 			return nil, fmt.Errorf("error preprocessing batch (build): %w", err)
 		}
-		formats := it.description.formats
-		again := i > 0 && items[i-1].key == it.key
+		b := &it.session.builder
+		again := parsed && items[i-1].key == it.key
 		soon := i+1 < len(items) && items[i+1].key == it.key
 		switch {
-		case again && parsed != nil && slices.Equal(parsed, ps.oids):
-			// The unnamed statement is still this one.
+		case again:
 		case soon:
-			p.SendPrepare("", it.text(), ps.oids)
-			it.parsed = true
-			parsed = append(make([]uint32, 0, len(ps.oids)), ps.oids...)
+			p.SendPrepare("", it.text(), it.description.oids)
+			it.parsed, parsed = true, true
 		default:
-			p.SendQueryParams(it.text(), ps.values, ps.oids, ps.formats, formats)
-			parsed = nil
+			p.SendQueryParams(it.text(), b.ParamValues, it.description.oids, b.ParamFormats, it.description.formats)
+			parsed = false
 			continue
 		}
-		p.SendQueryPrepared("", ps.values, ps.formats, formats)
+		p.SendQueryPrepared("", b.ParamValues, b.ParamFormats, it.description.formats)
 	}
 	if err := p.Sync(); err != nil {
 		return nil, err

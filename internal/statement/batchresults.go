@@ -80,8 +80,8 @@ func (r *batchResults) read(it *item) (*pgconn.ResultReader, error) {
 // undone the batch, or the transaction that it is in has failed.
 func (r *batchResults) fail(it *item, err error) error {
 	if verdict := judge(err, false); verdict != fresh {
-		it.distrust(&attempt{description: it.description, own: it.own}, verdict)
-		if verdict == surely || !it.own {
+		it.distrust(it.description, verdict)
+		if verdict == surely {
 			err = asStale(err)
 		}
 	}

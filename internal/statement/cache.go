@@ -2,7 +2,9 @@ package statement
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
+	"unique"
 )
 
 // DefaultBudget is how many schemas a connection works in before it is closed,
@@ -27,6 +29,9 @@ type Cache struct {
 	// older may be wrong.
 	epoch atomic.Uint64
 
+	mu      sync.Mutex // guards indexes
+	indexes map[unique.Handle[string]]int
+
 	budget int
 	pooler func()
 	told   atomic.Bool
@@ -39,7 +44,7 @@ func New(budget int, pooler func()) *Cache {
 	if budget == 0 {
 		budget = DefaultBudget
 	}
-	return &Cache{budget: budget, pooler: pooler}
+	return &Cache{budget: budget, pooler: pooler, indexes: make(map[unique.Handle[string]]int)}
 }
 
 // Changed tells the cache that this process has changed tables.

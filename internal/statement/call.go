@@ -2,6 +2,7 @@ package statement
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -59,8 +60,9 @@ type reply struct {
 type attempt struct {
 	reply
 	prepared    *prepared    // the named statement that was used, or
-	description *description // the description
-	own         bool         // which is the namespace's own
+	description *description // the description, and whether the namespace is known to
+	holds       bool         // have its types
+	asked       *description // what the server said in the same message
 }
 
 // attempts is how often a call may be run: a named statement may be out of date,
@@ -89,35 +91,32 @@ func (k *call) start(ctx context.Context) (reply, error) {
 }
 
 func (k *call) try(ctx context.Context, a *attempt) error {
-	s := k.session
-	if n := s.named.get(k.key, k.cache.epoch.Load()); n != nil && k.byOID == nil {
+	if n := k.session.named.get(k.key, k.cache.epoch.Load()); n != nil && k.byOID == nil {
 		a.prepared = n
 		return k.execute(ctx, a)
 	}
-	d, own, err := k.encode(ctx)
-	if err != nil {
+	if err := k.encode(ctx, a); err != nil {
 		return err
 	}
-	a.description, a.own = d, own
-	formats := k.resultFormats(d)
-	if k.named(ctx) {
+	formats := k.resultFormats(a.description)
+	switch {
+	case !a.holds:
+		return k.ask(ctx, a, formats)
+	case k.named(ctx):
 		return k.promote(ctx, a, formats)
 	}
-	p := &s.parameters
-	a.reader = k.conn.PgConn().ExecParams(ctx, k.text(), p.values, p.oids, p.formats, formats)
+	b := &k.session.builder
+	a.reader = k.conn.PgConn().ExecParams(ctx, k.text(), b.ParamValues, a.description.oids, b.ParamFormats, formats)
 	return nil
 }
 
 // execute runs the call's named statement.
 func (k *call) execute(ctx context.Context, a *attempt) error {
 	sd := a.prepared.statement
-	if len(k.args) != len(sd.ParamOIDs) {
-		return countError(len(sd.ParamOIDs), len(k.args))
-	}
-	b := &k.session.builder
-	if err := b.Build(k.conn.TypeMap(), sd, k.args); err != nil {
+	if err := k.build(sd); err != nil {
 		return err
 	}
+	b := &k.session.builder
 	formats := b.ResultFormats
 	if k.formats != nil {
 		formats = k.formats
@@ -126,33 +125,32 @@ func (k *call) execute(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// encode encodes the arguments with the description that is known, or with the
-// namespace's own where they need it.
-func (k *call) encode(ctx context.Context) (d *description, own bool, err error) {
-	if d, own, err = k.description(ctx); err != nil {
-		return nil, false, err
+func (k *call) build(sd *pgconn.StatementDescription) error {
+	if len(k.args) != len(sd.ParamOIDs) {
+		return fmt.Errorf("expected %d arguments, got %d", len(sd.ParamOIDs), len(k.args))
 	}
-	if len(k.args) != len(d.params) {
-		return nil, false, countError(len(d.params), len(k.args))
-	}
-	p, m := &k.session.parameters, k.conn.TypeMap()
-	err = p.encode(m, d, own, k.args)
-	if err == nil || own {
-		return d, own, err
-	}
-	// Nothing has been sent. The namespace's types may be wider, or have to be
-	// known.
-	mine, learnErr := k.learnOwn(ctx)
-	if learnErr != nil {
-		if err == errOwnTypes {
-			err = learnErr
-		}
-		return nil, false, err
-	}
-	return mine, true, p.encode(m, mine, true, k.args)
+	return k.session.builder.Build(k.conn.TypeMap(), sd, k.args)
 }
 
-func countError(want, got int) error { return fmt.Errorf("expected %d arguments, got %d", want, got) }
+// encode finds the description to use and encodes the arguments by it. Arguments
+// are converted on the way, and what one type of parameter would lose another
+// one keeps; so the namespace is asked for its types before anything is sent that
+// cannot be taken back. The statements that ask can be told in the same message
+// what to do: see ask.
+func (k *call) encode(ctx context.Context, a *attempt) (err error) {
+	a.description, a.holds = k.known()
+	if a.description != nil {
+		err = k.build(a.description.statement)
+		if a.holds || err == nil && k.shape.reads(k.text()) {
+			return err
+		}
+	}
+	if a.description, err = k.learn(ctx); err != nil {
+		return err
+	}
+	a.holds = true
+	return k.build(a.description.statement)
+}
 
 func (k *call) resultFormats(d *description) []int16 {
 	switch {
@@ -166,6 +164,55 @@ func (k *call) resultFormats(d *description) []int16 {
 		return formats
 	}
 	return d.formats
+}
+
+// ask runs a statement that only reads with the types of another namespace, and
+// in the same message asks for the types that it has in this one. If they differ
+// what came is thrown away.
+func (k *call) ask(ctx context.Context, a *attempt, formats []int16) error {
+	epoch := k.cache.epoch.Load()
+	b := &k.session.builder
+	p := k.conn.PgConn().StartPipeline(ctx)
+	p.SendPrepare("", k.text(), nil)
+	p.SendQueryParams(k.text(), b.ParamValues, a.description.oids, b.ParamFormats, formats)
+	a.pipeline = p
+	if err := p.Sync(); err != nil {
+		return k.abandon(a, err)
+	}
+	result, err := p.GetResults()
+	if err != nil {
+		return k.abandon(a, err)
+	}
+	sd, ok := result.(*pgconn.StatementDescription)
+	if !ok {
+		return k.abandon(a, unexpected(result))
+	}
+	a.asked = newDescription(sd, k.conn.TypeMap(), epoch)
+	if result, err = p.GetResults(); err != nil {
+		return k.abandon(a, err)
+	}
+	if a.reader, ok = result.(*pgconn.ResultReader); !ok {
+		return k.abandon(a, unexpected(result))
+	}
+	if !a.description.takes(k.conn.TypeMap(), sd.ParamOIDs) {
+		_, _ = a.reader.Close() // it is thrown away
+		return k.abandon(a, errOtherTypes)
+	}
+	k.learned(a.asked)
+	return nil
+}
+
+// errOtherTypes says that a statement has been run with types of parameters that
+// are not the namespace's.
+var errOtherTypes = errors.New("pgdbm: a statement has other types of parameters in this schema")
+
+func unexpected(result any) error { return fmt.Errorf("pgdbm: bug: %T in a pipeline", result) }
+
+// abandon ends the pipeline of an attempt that failed.
+func (k *call) abandon(a *attempt, err error) error {
+	_ = a.pipeline.Close() // err says why
+	a.pipeline = nil
+	return err
 }
 
 // named reports whether this use of the pair should give it a name.
@@ -200,8 +247,8 @@ func (k *call) promote(ctx context.Context, a *attempt, formats []int16) error {
 	for _, old := range n.garbage {
 		p.SendDeallocate(old)
 	}
-	p.SendPrepare(name, k.text(), s.parameters.oids)
-	p.SendQueryPrepared(name, s.parameters.values, s.parameters.formats, formats)
+	p.SendPrepare(name, k.text(), a.description.oids)
+	p.SendQueryPrepared(name, s.builder.ParamValues, s.builder.ParamFormats, formats)
 	a.pipeline = p
 	if err := p.Sync(); err != nil {
 		return k.abandon(a, err)
@@ -212,29 +259,23 @@ func (k *call) promote(ctx context.Context, a *attempt, formats []int16) error {
 		}
 	}
 	n.garbage = n.garbage[:0]
-	for {
-		result, err := p.GetResults()
-		if err != nil {
-			return k.abandon(a, err)
-		}
-		switch result := result.(type) {
-		case *pgconn.StatementDescription:
-			result.Name = name
-			n.put(k.key, result, epoch)
-		case *pgconn.ResultReader:
-			a.reader = result
-			return nil
-		default:
-			return k.abandon(a, fmt.Errorf("pgdbm: bug: %T in a pipeline", result))
-		}
+	result, err := p.GetResults()
+	if err != nil {
+		return k.abandon(a, err)
 	}
-}
-
-// abandon ends the pipeline of an attempt that failed.
-func (k *call) abandon(a *attempt, err error) error {
-	_ = a.pipeline.Close() // err says why
-	a.pipeline = nil
-	return err
+	sd, ok := result.(*pgconn.StatementDescription)
+	if !ok {
+		return k.abandon(a, unexpected(result))
+	}
+	sd.Name = name
+	n.put(k.key, sd, epoch)
+	if result, err = p.GetResults(); err != nil {
+		return k.abandon(a, err)
+	}
+	if a.reader, ok = result.(*pgconn.ResultReader); !ok {
+		return k.abandon(a, unexpected(result))
+	}
+	return nil
 }
 
 // settle finds out what can be known before the first row: that there is none,
@@ -257,53 +298,4 @@ func (a *attempt) settle(ctx context.Context, k *call) error {
 		return nil
 	}
 	return a.convert(ctx, k)
-}
-
-// heal forgets what an error shows to be wrong and reports whether the call may
-// be tried again. The error it returns is the one for the caller otherwise.
-func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retry bool, _ error) {
-	named := a.prepared != nil
-	verdict := judge(err, named)
-	if verdict == fresh {
-		return false, err
-	}
-	if named {
-		k.session.named.drop(a.prepared)
-	}
-	if !idle {
-		// The transaction has failed, and only its owner can run it again.
-		if !named {
-			k.distrust(a, verdict)
-		}
-		if verdict == surely || !a.own {
-			return false, asStale(err)
-		}
-		return false, err
-	}
-	if k.conn.IsClosed() || ctx.Err() != nil {
-		return false, err
-	}
-	if named {
-		return true, err
-	}
-	d, describeErr := k.describe(ctx)
-	if describeErr != nil || d.same(a.description) {
-		return false, err
-	}
-	if base := k.shape.base.Load(); base == a.description && !base.healed {
-		// The tables have changed, it seems; the other schemas will follow.
-		d.healed = true
-		k.shape.base.Store(d)
-	} else {
-		k.keepOwn(d)
-	}
-	return true, err
-}
-
-// distrust has the statement described before its next use.
-func (k *call) distrust(a *attempt, verdict stale) {
-	if verdict == surely && !a.own && k.shape.base.CompareAndSwap(a.description, nil) {
-		return
-	}
-	k.keepOwn(doubtful)
 }

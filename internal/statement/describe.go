@@ -14,51 +14,51 @@ import (
 // on are made by users and extensions (access/transam.h, FirstNormalObjectId).
 const firstUserOID = 16384
 
-// description is what the server said of a statement in one namespace. It is
-// immutable.
+// description is what the server said of a statement in one namespace. But for
+// the set of others in which it holds, it is immutable.
 type description struct {
-	params  []param
+	// statement is for encoding arguments as pgx does.
+	statement *pgconn.StatementDescription
+	// oids are the types that parameters are sent with: 0 leaves it to the
+	// server, for types that each schema has of its own.
+	oids    []uint32
 	fields  []uint32 // the types of the columns
 	formats []int16  // in which they are asked for
-	// statement has the parameters' types as the namespace's own server side
-	// sees them.
-	statement *pgconn.StatementDescription
 
+	holds set    // the namespaces whose parameters have the same types
 	epoch uint64 // of the cache when it was learned
 	// healed says that it replaced one that had become wrong.
 	healed bool
 }
 
-// describe asks the server about a text, in a round trip of its own. Behind a
-// transaction pooler another connection may have the unnamed statement next;
-// every use parses it anew, so that does no harm.
-func (k *call) describe(ctx context.Context) (*description, error) {
-	// The text may stand in a buffer; the description outlives it.
-	text := strings.Clone(k.text())
-	epoch := k.cache.epoch.Load()
-	if t := k.session.prepareTracer; t != nil {
-		ctx = t.TracePrepareStart(ctx, k.conn, pgx.TracePrepareStartData{SQL: text})
-	}
-	sd, err := k.conn.PgConn().Prepare(ctx, "", text, nil)
-	if t := k.session.prepareTracer; t != nil {
-		t.TracePrepareEnd(ctx, k.conn, pgx.TracePrepareEndData{Err: err})
-	}
-	if err != nil {
-		return nil, err
-	}
-	return newDescription(sd, k.conn.TypeMap(), epoch), nil
-}
+// doubtful stands for the description of a namespace that must be asked about
+// its own before its next use.
+var doubtful = new(description)
 
 func newDescription(sd *pgconn.StatementDescription, m *pgtype.Map, epoch uint64) *description {
 	d := &description{statement: sd, epoch: epoch}
 	for _, oid := range sd.ParamOIDs {
-		d.params = append(d.params, newParam(m, oid))
+		if local(m, oid) {
+			oid = 0
+		}
+		d.oids = append(d.oids, oid)
 	}
 	for i := range sd.Fields {
 		d.fields = append(d.fields, sd.Fields[i].DataTypeOID)
 	}
 	d.formats = resultFormats(m, d.fields)
 	return d
+}
+
+// local reports whether a type may be another one in each schema. One that pgx
+// does not know goes as text, whatever it is; one that was registered with the
+// connection is encoded by its number and goes with it.
+func local(m *pgtype.Map, oid uint32) bool {
+	if oid < firstUserOID {
+		return false
+	}
+	_, registered := m.TypeForOID(oid)
+	return !registered
 }
 
 // resultFormats asks for every column in binary where that can be read: one
@@ -81,65 +81,17 @@ func resultFormats(m *pgtype.Map, fields []uint32) []int16 {
 	return formats
 }
 
+// takes reports whether parameters of these types are encoded and sent as those
+// of d are.
+func (d *description) takes(m *pgtype.Map, oids []uint32) bool {
+	return slices.EqualFunc(d.oids, oids, func(sent, oid uint32) bool {
+		return sent == oid || sent == 0 && local(m, oid)
+	})
+}
+
 // same reports whether two descriptions make for the same messages.
-func (d *description) same(o *description) bool {
-	return slices.Equal(d.statement.ParamOIDs, o.statement.ParamOIDs) && slices.Equal(d.fields, o.fields) &&
-		slices.Equal(d.formats, o.formats)
-}
-
-// doubtful stands for the description of a namespace that must be asked about
-// its own before its next use.
-var doubtful = new(description)
-
-// known returns the description to use in the call's namespace, and whether it
-// is the namespace's own. Without one, it is to be learned, for all namespaces
-// or for this one.
-func (k *call) known() (d *description, own bool) {
-	epoch := k.cache.epoch.Load()
-	if k.shape.differs.Load() {
-		if d, ok := k.cache.own.get(k.key); ok && (d == doubtful || d.epoch == epoch) {
-			if d == doubtful {
-				d = nil
-			}
-			return d, true
-		}
-	}
-	if d := k.shape.base.Load(); d != nil && d.epoch == epoch {
-		return d, false
-	}
-	return nil, false
-}
-
-// description returns the known description or learns it.
-func (k *call) description(ctx context.Context) (d *description, own bool, err error) {
-	d, own = k.known()
-	switch {
-	case d != nil:
-		return d, own, nil
-	case own:
-		d, err = k.learnOwn(ctx)
-		return d, true, err
-	}
-	if d, err = k.describe(ctx); err != nil {
-		return nil, false, err
-	}
-	k.shape.base.Store(d)
-	return d, false, nil
-}
-
-// learnOwn describes the statement for this namespace alone.
-func (k *call) learnOwn(ctx context.Context) (*description, error) {
-	d, err := k.describe(ctx)
-	if err != nil {
-		return nil, err
-	}
-	k.keepOwn(d)
-	return d, nil
-}
-
-func (k *call) keepOwn(d *description) {
-	k.cache.own.put(k.key, d)
-	k.shape.differs.Store(true)
+func (d *description) same(m *pgtype.Map, o *description) bool {
+	return d.takes(m, o.statement.ParamOIDs) && slices.Equal(d.formats, o.formats)
 }
 
 // reads reports whether columns that came can be decoded: those of a type that
@@ -159,4 +111,74 @@ func readable(m *pgtype.Map, f *pgconn.FieldDescription) bool {
 	}
 	_, known := m.TypeForOID(f.DataTypeOID)
 	return known
+}
+
+// describe asks the server about a text, in a round trip of its own. Behind a
+// transaction pooler another connection may have the unnamed statement next;
+// every use parses it anew, so that does no harm.
+func (k *call) describe(ctx context.Context) (*description, error) {
+	// The text may stand in a buffer; the description outlives it.
+	text := strings.Clone(k.text())
+	epoch := k.cache.epoch.Load()
+	if t := k.session.prepareTracer; t != nil {
+		ctx = t.TracePrepareStart(ctx, k.conn, pgx.TracePrepareStartData{SQL: text})
+	}
+	sd, err := k.conn.PgConn().Prepare(ctx, "", text, nil)
+	if t := k.session.prepareTracer; t != nil {
+		t.TracePrepareEnd(ctx, k.conn, pgx.TracePrepareEndData{Err: err})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newDescription(sd, k.conn.TypeMap(), epoch), nil
+}
+
+// known returns the description to use in the call's namespace, and whether it
+// is known to hold there.
+func (k *call) known() (d *description, holds bool) {
+	epoch := k.cache.epoch.Load()
+	if k.shape.differs.Load() {
+		if d, ok := k.cache.own.get(k.key); ok && (d == doubtful || d.epoch == epoch) {
+			if d == doubtful {
+				return nil, false
+			}
+			return d, true
+		}
+	}
+	d = k.shape.base.Load()
+	if d == nil || d.epoch != epoch {
+		return nil, false
+	}
+	return d, len(d.oids) == 0 || k.shape.static() || d.holds.has(k.cache.indexOf(k.ns))
+}
+
+// learned takes in what the server said of the call's namespace.
+func (k *call) learned(d *description) *description {
+	base := k.shape.base.Load()
+	switch {
+	case base == nil || base.epoch != d.epoch:
+		k.shape.base.Store(d)
+		base = d
+	case !base.same(k.conn.TypeMap(), d):
+		k.keepOwn(d)
+		return d
+	case k.shape.differs.Load():
+		k.cache.own.remove(k.key)
+	}
+	base.holds.add(k.cache.indexOf(k.ns))
+	return base
+}
+
+// learn describes the statement in the call's namespace.
+func (k *call) learn(ctx context.Context) (*description, error) {
+	d, err := k.describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return k.learned(d), nil
+}
+
+func (k *call) keepOwn(d *description) {
+	k.cache.own.put(k.key, d)
+	k.shape.differs.Store(true)
 }

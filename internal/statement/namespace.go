@@ -13,13 +13,15 @@ import (
 type Namespace struct {
 	Names *sqltemplate.Names
 	// id tells namespaces with different expansions apart. Handles of one schema
-	// without aliases share it, and so what is cached for it.
-	id unique.Handle[string]
+	// without aliases share it, and so what is known about it.
+	id    unique.Handle[string]
+	cache *Cache
+	index int // of id, in cache
 }
 
-// NewNamespace returns the namespace of a schema, with aliases from module to
+// Namespace returns the namespace of a schema, with aliases from module to
 // schema. Its errors are sqltemplate's.
-func NewNamespace(schema string, aliases map[string]string) (*Namespace, error) {
+func (c *Cache) Namespace(schema string, aliases map[string]string) (*Namespace, error) {
 	names, err := sqltemplate.NewNames(schema, aliases)
 	if err != nil {
 		return nil, err
@@ -30,5 +32,28 @@ func NewNamespace(schema string, aliases map[string]string) (*Namespace, error) 
 	for _, m := range slices.Sorted(maps.Keys(aliases)) {
 		id.WriteString("\x00" + m + "\x00" + aliases[m])
 	}
-	return &Namespace{Names: names, id: unique.Make(id.String())}, nil
+	ns := &Namespace{Names: names, id: unique.Make(id.String()), cache: c}
+	ns.index = c.intern(ns.id)
+	return ns, nil
+}
+
+// intern numbers namespaces, from 0, so that a set of them takes a bit each.
+func (c *Cache) intern(id unique.Handle[string]) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, ok := c.indexes[id]
+	if !ok {
+		n = len(c.indexes)
+		c.indexes[id] = n
+	}
+	return n
+}
+
+// indexOf returns a namespace's number in this cache: a transaction may be seen
+// from a handle of another pool.
+func (c *Cache) indexOf(ns *Namespace) int {
+	if ns.cache == c {
+		return ns.index
+	}
+	return c.intern(ns.id)
 }

@@ -29,10 +29,9 @@ type session struct {
 	last    unique.Handle[string]
 	limit   int
 
-	builder    pgx.ExtendedQueryBuilder
-	parameters parameters
-	text       []byte
-	rowsSlab   []plainRows
+	builder  pgx.ExtendedQueryBuilder
+	text     []byte
+	rowsSlab []plainRows
 }
 
 // pooler says whether something stands between a connection and its server.

@@ -18,6 +18,7 @@ type Shape struct {
 	sql      string
 	template *sqltemplate.Template
 	base     atomic.Pointer[description] // nil until it is first run
+	pure     atomic.Int32                // whether it only reads: 0 not known, 1 yes, -1 no
 	// differs says that some namespace has a description of its own.
 	differs atomic.Bool
 	// name says that the text may be the name of a prepared statement, foreign
@@ -104,12 +105,25 @@ func (sh *Shape) expand(ns *Namespace) (string, error) {
 	return text, nil
 }
 
+// reads reports whether the text only reads; expanded is it as it goes to the
+// server.
+func (sh *Shape) reads(expanded string) bool {
+	known := sh.pure.Load()
+	if known == 0 {
+		known = -1
+		if pure(expanded) {
+			known = 1
+		}
+		sh.pure.Store(known)
+	}
+	return known > 0
+}
+
 // isName reports whether a text is one word, which pgx takes for the name of a
 // statement that the caller has prepared.
 func isName(sql string) bool {
-	return sql != "" && !strings.ContainsAny(sql, " \t\r\n;(") && !words[strings.ToLower(sql)]
+	return sql != "" && !strings.ContainsAny(sql, " \t\r\n;(") && !commands[strings.ToLower(sql)]
 }
 
-// words are statements of one word.
-var words = map[string]bool{"abort": true, "analyze": true, "begin": true, "checkpoint": true, "cluster": true,
-	"commit": true, "end": true, "rollback": true, "vacuum": true}
+// commands are statements of one word.
+var commands = words(`abort analyze begin checkpoint cluster commit end rollback vacuum`)
