@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgdbm/pgdbm"
@@ -467,4 +468,9 @@ func TestCancelledStatementsLeaveTheConnectionUsable(t *testing.T) {
 		}
 		wantOwner(t, dbs[(n+1)%3], 1)
 	}
+}
+
+func pgError(err error) *pgconn.PgError {
+	pe, _ := errors.AsType[*pgconn.PgError](err)
+	return pe
 }

@@ -102,7 +102,7 @@ func (c *Cache) learnAll(ctx context.Context, conn *pgx.Conn, items []item) erro
 	}
 	for i := range items {
 		if it := &items[i]; !it.holds {
-			it.description = described[it.key]
+			it.description, it.holds = described[it.key], true
 		}
 	}
 	return nil

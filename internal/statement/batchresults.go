@@ -3,7 +3,6 @@ package statement
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +18,7 @@ type batchResults struct {
 	items    []item
 	at       int // of the next item
 	pipeline *pgconn.Pipeline
+	taken    []*copiedRows // the results from the next item on, where they are in memory
 	last     *batchRows
 	tx       pgx.Tx
 	sentTx   bool // the result of BEGIN is still to be told
@@ -55,32 +55,78 @@ func (r *batchResults) began() bool {
 }
 
 // read gets the next item's result.
-func (r *batchResults) read(it *item) (*pgconn.ResultReader, error) {
+func (r *batchResults) read(it *item) (pgx.Rows, error) {
+	if r.taken != nil {
+		rows := r.taken[0]
+		r.taken = r.taken[1:]
+		if rows.err != nil {
+			return nil, r.fail(it, rows.err)
+		}
+		return rows, nil
+	}
+	reader, err := r.receive(it)
+	if err != nil {
+		return nil, r.fail(it, err)
+	}
+	if !it.description.reads(r.conn.TypeMap(), reader.FieldDescriptions()) {
+		it.keepOwn(doubtful)
+		r.take(reader)
+		return r.read(it)
+	}
+	return pgx.RowsFromResultReader(r.conn.TypeMap(), reader), nil
+}
+
+// receive gets an item's result from the server.
+func (r *batchResults) receive(it *item) (*pgconn.ResultReader, error) {
 	if it.parsed {
 		if _, err := r.pipeline.GetResults(); err != nil {
-			return nil, r.fail(it, err)
+			return nil, err
 		}
 	}
 	result, err := r.pipeline.GetResults()
 	if err != nil {
-		return nil, r.fail(it, err)
+		return nil, err
 	}
 	reader, ok := result.(*pgconn.ResultReader)
 	if !ok {
-		return nil, r.fail(it, fmt.Errorf("unexpected pipeline result: %T", result))
-	}
-	if fields := reader.FieldDescriptions(); !it.description.reads(r.conn.TypeMap(), fields) {
-		it.keepOwn(doubtful)
-		return nil, r.fail(it, errors.New("pgdbm: batch: a column has a type that was not there when the statement was described"))
+		return nil, unexpected(result)
 	}
 	return reader, nil
+}
+
+// take reads what is left of the batch, from reader on, into memory: one of its
+// columns has to be converted, and the connection is free for that only when the
+// batch has ended.
+func (r *batchResults) take(reader *pgconn.ResultReader) {
+	for at := r.at; ; at++ {
+		rows := readAll(r.conn, reader)
+		r.taken = append(r.taken, rows)
+		if rows.err != nil || at == len(r.items) {
+			break
+		}
+		var err error
+		if reader, err = r.receive(&r.items[at]); err != nil {
+			r.taken = append(r.taken, &copiedRows{conn: r.conn, err: err})
+			break
+		}
+	}
+	err := r.pipeline.Close()
+	r.pipeline = nil
+	for _, rows := range r.taken {
+		if rows.err == nil && err == nil {
+			rows.convert(r.ctx)
+		}
+	}
+	if last := r.taken[len(r.taken)-1]; last.err == nil {
+		last.err = err
+	}
 }
 
 // fail keeps an error, and forgets what it shows to be wrong. The server has
 // undone the batch, or the transaction that it is in has failed.
 func (r *batchResults) fail(it *item, err error) error {
-	if verdict := judge(err, false); verdict != fresh {
-		it.distrust(it.description, verdict)
+	if verdict := judge(err, it.holds); verdict != fresh {
+		it.distrust(verdict)
 		if verdict == surely {
 			err = asStale(err)
 		}
@@ -99,11 +145,11 @@ func (r *batchResults) Exec() (pgconn.CommandTag, error) {
 	}
 	start := time.Now()
 	var tag pgconn.CommandTag
-	reader, err := r.read(it)
+	rows, err := r.read(it)
 	if err == nil {
-		if tag, err = reader.Close(); err != nil {
-			_ = r.fail(it, err) // keeps it
-			err = r.err
+		rows.Close()
+		if tag, err = rows.CommandTag(), rows.Err(); err != nil {
+			err = r.fail(it, err)
 		}
 	}
 	r.traced(it, start, tag, err)
@@ -119,12 +165,12 @@ func (r *batchResults) Query() (pgx.Rows, error) {
 		return endedRows{conn: r.conn, err: err}, err
 	}
 	start := time.Now()
-	reader, err := r.read(it)
+	rows, err := r.read(it)
 	if err != nil {
 		r.traced(it, start, pgconn.CommandTag{}, err)
 		return endedRows{conn: r.conn, err: err}, err
 	}
-	r.last = &batchRows{plainRows: plainRows{pgx.RowsFromResultReader(r.conn.TypeMap(), reader), r.conn}}
+	r.last = &batchRows{plainRows: plainRows{rows, r.conn}}
 	if r.tracer != nil {
 		r.last.ended = func(tag pgconn.CommandTag, err error) { r.traced(it, start, tag, err) }
 	}

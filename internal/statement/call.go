@@ -299,3 +299,22 @@ func (a *attempt) settle(ctx context.Context, k *call) error {
 	}
 	return a.convert(ctx, k)
 }
+
+// convert reads the result into memory, where a column must be converted.
+func (a *attempt) convert(ctx context.Context, k *call) error {
+	rows := readAll(k.conn, a.reader)
+	if a.pipeline != nil {
+		if err := a.pipeline.Close(); rows.err == nil {
+			rows.err = err
+		}
+		a.pipeline = nil
+	}
+	if rows.err != nil {
+		a.done, a.tag = true, rows.tag
+		return rows.err
+	}
+	rows.convert(ctx)
+	k.keepOwn(doubtful) // so that this is done once
+	a.copied = rows
+	return nil
+}

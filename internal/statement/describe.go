@@ -72,8 +72,7 @@ func resultFormats(m *pgtype.Map, fields []uint32) []int16 {
 	uniform := true
 	for i, oid := range fields {
 		formats[i] = m.FormatCodeForOID(oid)
-		t, known := m.TypeForOID(oid)
-		uniform = uniform && known && t.Codec.FormatSupported(pgtype.BinaryFormatCode)
+		uniform = uniform && binary(m, oid)
 	}
 	if uniform {
 		return []int16{pgtype.BinaryFormatCode}
@@ -89,9 +88,24 @@ func (d *description) takes(m *pgtype.Map, oids []uint32) bool {
 	})
 }
 
-// same reports whether two descriptions make for the same messages.
-func (d *description) same(m *pgtype.Map, o *description) bool {
-	return d.takes(m, o.statement.ParamOIDs) && slices.Equal(d.formats, o.formats)
+// serves reports whether a namespace that is described by o can do with d.
+func (d *description) serves(m *pgtype.Map, o *description) bool {
+	if !d.takes(m, o.statement.ParamOIDs) {
+		return false
+	}
+	if len(d.formats) > 1 && len(d.formats) != len(o.fields) || len(d.formats) == 0 && len(o.fields) > 0 {
+		return false
+	}
+	for i, oid := range o.fields {
+		format := d.formats[0]
+		if len(d.formats) > 1 {
+			format = d.formats[i]
+		}
+		if format == pgtype.BinaryFormatCode && !binary(m, oid) {
+			return false
+		}
+	}
+	return true
 }
 
 // reads reports whether columns that came can be decoded: those of a type that
@@ -106,11 +120,13 @@ func (d *description) reads(m *pgtype.Map, fields []pgconn.FieldDescription) boo
 }
 
 func readable(m *pgtype.Map, f *pgconn.FieldDescription) bool {
-	if f.Format != pgtype.BinaryFormatCode {
-		return true
-	}
-	_, known := m.TypeForOID(f.DataTypeOID)
-	return known
+	return f.Format != pgtype.BinaryFormatCode || binary(m, f.DataTypeOID)
+}
+
+// binary reports whether pgx reads a type in binary.
+func binary(m *pgtype.Map, oid uint32) bool {
+	t, known := m.TypeForOID(oid)
+	return known && t.Codec.FormatSupported(pgtype.BinaryFormatCode)
 }
 
 // describe asks the server about a text, in a round trip of its own. Behind a
@@ -159,7 +175,7 @@ func (k *call) learned(d *description) *description {
 	case base == nil || base.epoch != d.epoch:
 		k.shape.base.Store(d)
 		base = d
-	case !base.same(k.conn.TypeMap(), d):
+	case !base.serves(k.conn.TypeMap(), d):
 		k.keepOwn(d)
 		return d
 	case k.shape.differs.Load():

@@ -17,7 +17,7 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 		return true, err
 	}
 	named := a.prepared != nil
-	verdict := judge(err, named)
+	verdict := judge(err, named || a.holds)
 	if verdict == fresh {
 		return false, err
 	}
@@ -26,19 +26,27 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 	}
 	if !idle {
 		// The transaction has failed, and only its owner can run it again.
-		if !named {
-			k.distrust(a.description, verdict)
-		}
+		k.distrust(verdict)
 		if verdict == surely {
 			err = asStale(err)
 		}
 		return false, err
 	}
-	if named {
+	if named && verdict == surely {
 		return true, err
 	}
 	d, describeErr := k.describe(ctx)
-	if describeErr != nil || a.description == nil || d.same(k.conn.TypeMap(), a.description) {
+	m := k.conn.TypeMap()
+	switch {
+	case describeErr != nil:
+		return false, err
+	case named:
+		if d.takes(m, a.prepared.statement.ParamOIDs) {
+			return false, err // it is not the types
+		}
+		k.keepOwn(d)
+		return true, err
+	case a.description == nil || a.description.serves(m, d):
 		return false, err
 	}
 	if base := k.shape.base.Load(); base == a.description && !base.healed {
@@ -52,11 +60,11 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 	return true, err
 }
 
-// distrust has the statement described before its next use in the namespace, or
-// in all.
-func (k *call) distrust(d *description, verdict stale) {
-	if verdict == surely && k.shape.base.CompareAndSwap(d, nil) {
-		return
+// distrust has the statement described before its next use in the namespace, and
+// where its tables have changed for sure, in all of them.
+func (k *call) distrust(verdict stale) {
+	if verdict == surely {
+		k.shape.base.Store(nil)
 	}
 	k.keepOwn(doubtful)
 }

@@ -25,7 +25,10 @@ const (
 
 // judge reads an error of a statement. The texts of the server's messages are
 // translated; the names of its functions are not.
-func judge(err error, named bool) stale {
+//
+// known says that the statement was prepared, or described, in this very
+// namespace before.
+func judge(err error, known bool) stale {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return fresh
@@ -36,7 +39,7 @@ func judge(err error, named bool) stale {
 			return surely
 		}
 	case "26000": // invalid_sql_statement_name
-		if named {
+		if known {
 			return surely
 		}
 	case "08P01": // protocol_violation: as many formats as there were columns
@@ -47,22 +50,23 @@ func judge(err error, named bool) stale {
 		if pe.Routine == "getTypeBinaryOutputInfo" {
 			return surely
 		}
-		return doubt(named)
+		return doubt(pe, known)
 	case "42804", // datatype_mismatch
 		"42P18", // indeterminate_datatype
 		"42846", // cannot_coerce
 		"42725", // ambiguous_function
 		"22P03": // invalid_binary_representation
-		return doubt(named)
+		return doubt(pe, known)
 	}
 	return fresh
 }
 
-// doubt: a parameter may have gone with a type that fits another namespace, or
-// fitted this one before its tables changed.
-func doubt(named bool) stale {
-	if named {
-		return fresh // the server has checked its own types
+// doubt: a parameter may have gone with a type that fitted before the tables
+// changed. What the server parsed once, it refuses only when something has
+// changed; but a function that the statement calls may be wrong, too.
+func doubt(pe *pgconn.PgError, known bool) stale {
+	if known && pe.Where == "" {
+		return surely
 	}
 	return perhaps
 }
