@@ -24,6 +24,10 @@
 // search_path, so the same text behaves alike in every mode. Package
 // [github.com/pgdbm/pgdbm/sqltemplate] has the rules.
 //
+// A query is one round trip in any number of schemas, and through a pooler. Where
+// tables change under a statement it is run again; in a transaction, which the
+// server has ended then, it returns [ErrStalePlan].
+//
 // # Ownership
 //
 // Whoever opened a pool closes it. A [DB] has no Close; [DB.Pool] is a view

@@ -175,6 +175,7 @@ func (e *poolExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Identi
 		return 0, err
 	}
 	defer l.release()
+	e.core.statements.Touch(l.conn.Conn(), h.ns.Namespace)
 	return copyInto(ctx, h, l.conn.Conn(), table, columns, src)
 }
 

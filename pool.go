@@ -60,6 +60,8 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 // Borrow makes a Pool of a pgxpool.Pool that somebody else owns. Closing the
 // result ends its own work and never touches p, which must stay open as long
 // as handles of the result are used. No hook or tracer is added to p.
+// A connection of p that has worked in 1000 schemas is closed when it is given
+// back; see [Config.SchemasPerConn].
 func Borrow(p *pgxpool.Pool) (*Pool, error) {
 	if p == nil {
 		return nil, errors.New("pgdbm: borrow: nil *pgxpool.Pool")

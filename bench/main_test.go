@@ -15,11 +15,12 @@ func TestBenchesPrintTheirDocumentedShape(t *testing.T) {
 	for name, results := range map[string][]string{
 		"overhead": {"p50", "allocs"},
 		"expand":   {"ns", "allocs"},
+		"tenants":  {"uniform-p50", "round-trips", "zipf-p50", "single-p50", "bounded-p50", "backend-memory"},
 		"migrate":  {"provision", "add-column", "nothing-to-do", "nothing-to-do-10000"},
 	} {
 		var out strings.Builder
 		args := []string{name, "--json", "--url", os.Getenv("PGDBM_TEST_URL")}
-		if name == "migrate" {
+		if name == "migrate" || name == "tenants" {
 			args = append(args, "--schemas", "12")
 		}
 		err := run(t.Context(), args, &out)
@@ -50,7 +51,7 @@ func TestBenchesPrintTheirDocumentedShape(t *testing.T) {
 
 func TestUnknownBenchesAndFlagsAreErrors(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"nothing"}, {"expand", "--nothing"}, {"expand", "--schemas", "2"}, {"migrate", "--schemas", "0"}, {"expand", "more"}} {
+	for _, args := range [][]string{{"nothing"}, {"expand", "--nothing"}, {"expand", "--schemas", "2"}, {"migrate", "--schemas", "0"}, {"tenants", "--schemas", "0"}, {"expand", "more"}} {
 		if err := run(t.Context(), args, new(strings.Builder)); err == nil {
 			t.Errorf("%q: no error", args)
 		}

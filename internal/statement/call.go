@@ -135,13 +135,13 @@ func (k *call) build(sd *pgconn.StatementDescription) error {
 // encode finds the description to use and encodes the arguments by it. Arguments
 // are converted on the way, and what one type of parameter would lose another
 // one keeps; so the namespace is asked for its types before anything is sent that
-// cannot be taken back. The statements that ask can be told in the same message
-// what to do: see ask.
+// cannot be taken back. That is everything but a query outside a transaction,
+// which would fail with it: see ask.
 func (k *call) encode(ctx context.Context, a *attempt) (err error) {
 	a.description, a.holds = k.known()
 	if a.description != nil {
 		err = k.build(a.description.statement)
-		if a.holds || err == nil && k.shape.reads(k.text()) {
+		if a.holds || err == nil && k.conn.PgConn().TxStatus() == 'I' && k.shape.reads(k.text()) {
 			return err
 		}
 	}

@@ -8,10 +8,10 @@
 // transaction pooler. Results are decoded by what the server says that they are.
 //
 // Arguments are converted to the types of the parameters before they are sent,
-// so these are checked in each schema, once per process: a statement that only
-// reads asks for them in the message that runs it, and is run again if they
-// differ; any other asks beforehand, in a round trip of its own. A schema that
-// differs has a description of its own.
+// so these are checked in each schema, once per process: outside a transaction, a
+// statement that only reads asks for them in the message that runs it, and is run
+// again if they differ; any other asks beforehand, in a round trip of its own. A
+// schema that differs has a description of its own.
 //
 // A pair of template and schema that one connection runs for the third time
 // becomes a named statement there, out of a bounded number, in the same round

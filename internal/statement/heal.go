@@ -11,9 +11,6 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 	if a.asked != nil && !a.description.takes(k.conn.TypeMap(), a.asked.statement.ParamOIDs) {
 		// Whatever has come of it, it was run with the wrong types.
 		k.learned(a.asked)
-		if !idle && k.conn.PgConn().TxStatus() == 'E' {
-			return false, asStale(err)
-		}
 		return true, err
 	}
 	named := a.prepared != nil

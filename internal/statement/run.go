@@ -12,7 +12,9 @@ import (
 // protocol.
 func (c *Cache) Exec(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespace, args []any) (pgconn.CommandTag, error) {
 	s := c.session(conn)
-	s.touch(ns)
+	if !sh.static() {
+		s.touch(ns)
+	}
 	o := parseOptions(args)
 	if c.foreign(s, sh, o) || len(args) == 0 {
 		text, err := c.pass(ctx, conn, s, sh, ns, o)
@@ -57,7 +59,9 @@ func (c *Cache) exec(ctx context.Context, conn *pgx.Conn, s *session, sh *Shape,
 // also in the rows' Err.
 func (c *Cache) Query(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespace, args []any) (pgx.Rows, error) {
 	s := c.session(conn)
-	s.touch(ns)
+	if !sh.static() {
+		s.touch(ns)
+	}
 	o := parseOptions(args)
 	if c.foreign(s, sh, o) {
 		text, err := c.pass(ctx, conn, s, sh, ns, o)
