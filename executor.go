@@ -175,8 +175,7 @@ func (e *poolExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Identi
 		return 0, err
 	}
 	defer l.release()
-	e.core.statements.Touch(l.conn.Conn(), h.ns.Namespace)
-	return copyInto(ctx, h, l.conn.Conn(), table, columns, src)
+	return h.copyFrom(ctx, l.conn.Conn(), table, columns, src)
 }
 
 // session is what *pgx.Conn and pgx.Tx have in common.
@@ -307,14 +306,30 @@ func (e sessionExecutor) batch(ctx context.Context, h *handle, b *pgx.Batch) pgx
 	return h.sendBatch(ctx, conn, b)
 }
 
-func (e sessionExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
-	return copyInto(ctx, h, e.session, table, columns, src)
-}
-
-func copyInto(ctx context.Context, h *handle, s session, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
+func (e sessionExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
+	if h.core.held == nil {
+		conn, err := e.live(ctx)
+		if err != nil {
+			return 0, err
+		}
+		return h.copyFrom(ctx, conn, table, columns, src)
+	}
 	table = h.table(table)
-	if done := h.traced(ctx, "COPY "+table.Sanitize()); done != nil {
+	if done := h.tracedCopy(ctx, table); done != nil {
 		defer func() { done(err) }()
 	}
-	return s.CopyFrom(ctx, table, columns, src)
+	return e.CopyFrom(ctx, table, columns, src)
+}
+
+// copyFrom copies rows on a connection that the caller holds.
+func (h *handle) copyFrom(ctx context.Context, conn *pgx.Conn, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
+	table = h.table(table)
+	if done := h.tracedCopy(ctx, table); done != nil {
+		defer func() { done(err) }()
+	}
+	return h.core.statements.CopyFrom(ctx, conn, h.ns.Namespace, table, columns, src)
+}
+
+func (h *handle) tracedCopy(ctx context.Context, table pgx.Identifier) func(error) {
+	return h.traced(ctx, "COPY "+table.Sanitize())
 }

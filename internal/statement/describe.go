@@ -72,7 +72,7 @@ func resultFormats(m *pgtype.Map, fields []uint32) []int16 {
 	uniform := true
 	for i, oid := range fields {
 		formats[i] = m.FormatCodeForOID(oid)
-		uniform = uniform && binary(m, oid)
+		uniform = uniform && inBinary(m, oid)
 	}
 	if uniform {
 		return []int16{pgtype.BinaryFormatCode}
@@ -101,7 +101,7 @@ func (d *description) serves(m *pgtype.Map, o *description) bool {
 		if len(d.formats) > 1 {
 			format = d.formats[i]
 		}
-		if format == pgtype.BinaryFormatCode && !binary(m, oid) {
+		if format == pgtype.BinaryFormatCode && !inBinary(m, oid) {
 			return false
 		}
 	}
@@ -120,11 +120,11 @@ func (d *description) reads(m *pgtype.Map, fields []pgconn.FieldDescription) boo
 }
 
 func readable(m *pgtype.Map, f *pgconn.FieldDescription) bool {
-	return f.Format != pgtype.BinaryFormatCode || binary(m, f.DataTypeOID)
+	return f.Format != pgtype.BinaryFormatCode || inBinary(m, f.DataTypeOID)
 }
 
-// binary reports whether pgx reads a type in binary.
-func binary(m *pgtype.Map, oid uint32) bool {
+// inBinary reports whether pgx reads a type in binary.
+func inBinary(m *pgtype.Map, oid uint32) bool {
 	t, known := m.TypeForOID(oid)
 	return known && t.Codec.FormatSupported(pgtype.BinaryFormatCode)
 }

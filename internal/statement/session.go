@@ -99,9 +99,6 @@ func (s *session) touch(ns *Namespace) {
 	}
 }
 
-// Touch counts a namespace in which something else than a statement works.
-func (c *Cache) Touch(conn *pgx.Conn, ns *Namespace) { c.session(conn).touch(ns) }
-
 // Spent reports whether a connection has worked in so many schemas that it
 // should be closed: the server's caches of their tables never shrink.
 func Spent(conn *pgx.Conn) bool {
