@@ -41,8 +41,9 @@ var (
 	// changed, by another process's migration say, since it was prepared or
 	// described, and by a batch, which is a transaction of its own. The transaction
 	// has failed; run again, as [DB.InTxOptions] does, it succeeds. Outside a
-	// transaction statements are run again without an error. The *pgconn.PgError of
-	// the server stays reachable with errors.As.
+	// transaction statements are run again without an error, unless the connection
+	// was lost at that very moment. The *pgconn.PgError of the server stays
+	// reachable with errors.As.
 	ErrStalePlan = statement.ErrStale
 
 	// ErrAcquireTimeout is returned when no connection was free within

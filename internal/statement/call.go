@@ -66,8 +66,8 @@ type attempt struct {
 }
 
 // attempts is how often a call may be run: a named statement may be out of date,
-// and then the description, too.
-const attempts = 3
+// then the description, too, and the tables may go on changing meanwhile.
+const attempts = 10
 
 // start runs the call until its first row. When the server refuses it because
 // of what was known about the statement, and outside a transaction, it runs it

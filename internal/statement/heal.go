@@ -5,7 +5,14 @@ import "context"
 // heal forgets what an error shows to be wrong and reports whether the call may
 // be tried again. The error it returns is the one for the caller otherwise.
 func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retry bool, _ error) {
-	if k.conn.IsClosed() || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return false, err
+	}
+	if k.conn.IsClosed() {
+		// Killed at the same moment: it is for the caller to take another one.
+		if judge(err, a.prepared != nil || a.holds) == surely {
+			err = asStale(err)
+		}
 		return false, err
 	}
 	if a.asked != nil && !a.description.takes(k.conn.TypeMap(), a.asked.statement.ParamOIDs) {
@@ -15,8 +22,8 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 	}
 	named := a.prepared != nil
 	verdict := judge(err, named || a.holds)
-	if verdict == fresh {
-		return false, err
+	if verdict == fresh || k.formats != nil && verdict == surely && !named {
+		return false, err // formats of the caller's may be wrong
 	}
 	if named {
 		k.session.named.drop(a.prepared)
@@ -36,15 +43,15 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 	m := k.conn.TypeMap()
 	switch {
 	case describeErr != nil:
-		return false, err
+		return false, describeErr // this is how things are now
 	case named:
 		if d.takes(m, a.prepared.statement.ParamOIDs) {
 			return false, err // it is not the types
 		}
 		k.keepOwn(d)
 		return true, err
-	case a.description == nil || a.description.serves(m, d):
-		return false, err
+	case a.description == nil || verdict == perhaps && a.description.serves(m, d):
+		return false, err // it is not that; surely stale, the tables may have changed back
 	}
 	if base := k.shape.base.Load(); base == a.description && !base.healed {
 		// The tables have changed, it seems; the other schemas will follow.
