@@ -57,6 +57,7 @@ var benches = []bench{
 	{"testdb", "a migrated database of 50 tables for a test, and one cloned on demand and dropped at the end", testdb},
 	{"expand", "the template of a query with two tables, and strings.ReplaceAll", expand},
 	{"tenants", "point reads over many schemas through handles, and through raw pgxpool in its default mode", tenants},
+	{"ddl", "errors and time lost while tables change under statements, through a handle and raw pgxpool", ddl},
 	{"migrate", "many schemas with migrate.Fleet, and with a goose Provider each", fleet},
 }
 
