@@ -208,6 +208,9 @@ func (m *migration) refused(err error) error {
 // send expands the file and runs it inside the session's transaction, which it must leave open. Its error is an
 // [*Error] that says where in the file.
 func (m *migration) send(ctx context.Context, f *File) error {
+	if f.recordOnly {
+		return nil
+	}
 	if f.call != nil {
 		if err := m.callGo(ctx, m.session, f); err != nil {
 			return m.located(f, err)

@@ -69,11 +69,22 @@ func (f *File) checkDirectives() error {
 		var err error
 		switch d.Name {
 		case "no-transaction":
+			if f.Repeatable() {
+				return at(d.Offset, "directive pgdbm:no-transaction in a repeatable file")
+			}
 			f.NoTransaction = true
 		case "lock-timeout":
 			f.lockTimeout, err = parseTimeout(d.Args)
 		case "statement-timeout":
 			f.statementTimeout, err = parseTimeout(d.Args)
+		case "after":
+			if err := f.parseAfter(d); err != nil {
+				return err
+			}
+		case "replaces":
+			if err := f.parseReplaces(d); err != nil {
+				return err
+			}
 		}
 		if err != nil {
 			return at(d.Offset, "directive pgdbm:%s: %w", d.Name, err)
@@ -86,7 +97,7 @@ func (f *File) checkDirectives() error {
 const allowDirective = "allow"
 
 // directiveNames are what a file's head may say.
-var directiveNames = []string{"no-templates", "no-transaction", "lock-timeout", "statement-timeout"}
+var directiveNames = []string{"no-templates", "no-transaction", "lock-timeout", "statement-timeout", "after", "replaces"}
 
 var timeoutForm = regexp.MustCompile(`^([0-9]{1,9}) ?(ms|s|min|h)$`)
 
@@ -140,7 +151,7 @@ func (f *File) checkComments() error {
 
 // What a comment looks like that means a directive and fails to be one, and a line that seems to begin the part for down.
 var (
-	missedForm = regexp.MustCompile(`(?i)^[-/*+@\s]*pgdbm[-:=.\s]+(down|no-templates|no-transaction|(?:lock|statement)-timeout\b[\s0-9a-z]*?)\s*(?:\*/)?$`)
+	missedForm = regexp.MustCompile(`(?i)^[-/*+@\s]*pgdbm[-:=.\s]+(down|no-templates|no-transaction|(?:lock|statement)-timeout\b[\s0-9a-z]*?|replaces\b[\s0-9-]*?|after\s+[^\s,]+(?:\s*,\s*[^\s,]+)*?)\s*(?:\*/)?$`)
 	downForm   = regexp.MustCompile(`(?i)^--[-+@\s]*(?:migrate\s*)?down:?\s*$`)
 )
 

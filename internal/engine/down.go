@@ -90,7 +90,7 @@ func (r *Runner) down(ctx context.Context, t Target, o DownOptions, res *Result)
 func (p *Plan) inEffect() []*Step {
 	var steps []*Step
 	for i := range p.Steps {
-		if e := p.Steps[i].Entry; e != nil && e.State != Failed {
+		if e := p.Steps[i].Entry; e != nil && e.State != Failed && !isRepeatable(e.Version) {
 			steps = append(steps, &p.Steps[i])
 		}
 	}

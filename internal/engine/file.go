@@ -28,6 +28,10 @@ type File struct {
 
 	NoTransaction bool // each statement runs on its own, as the file's head says
 
+	replaces   *span        // the versions that it stands for; mostly nil
+	after      []dependency // the repeatable files that it comes after
+	recordOnly bool         // it is recorded and does not run
+
 	format   string // the tool whose format it has; empty: ours
 	call     *Call  // what runs instead of a text
 	down     *File  // what reverts it; nil when there is nothing
@@ -53,29 +57,35 @@ func (f *File) Revertible() bool { return f.down != nil }
 // that has some. Files are in numeric order of their versions, which are unique. Whatever this package could not run
 // is refused here, as an [*Error] with the place. Files whose names begin with a dot are ignored. What reverts x.up.sql
 // is in x.down.sql, or behind a line -- pgdbm:down of a file of any name. Files in the formats of other tools are known
-// by their comments.
+// by their comments. Repeatable files, R__x.sql, come last, in the order of their names and their directives pgdbm:after.
 func Load(module string, fsys fs.FS) ([]*File, error) {
 	paths, err := findFiles(fsys)
 	if err != nil {
 		return nil, &Error{Module: module, Err: err}
 	}
 	files := make([]*File, 0, len(paths))
-	var downs []*File
+	var downs, repeatable []*File
 	for _, p := range paths {
 		f, err := loadFile(module, fsys, p)
 		if err != nil {
 			return nil, err
 		}
-		if strings.HasSuffix(f.Name, downSuffix) {
+		switch {
+		case f.Repeatable():
+			repeatable = append(repeatable, f)
+		case strings.HasSuffix(f.Name, downSuffix):
 			downs = append(downs, f)
-		} else {
+		default:
 			files = append(files, f)
 		}
+	}
+	if repeatable, err = orderRepeatable(module, repeatable); err != nil {
+		return nil, err
 	}
 	if err := pair(module, files, downs); err != nil {
 		return nil, err
 	}
-	return SortFiles(module, files)
+	return SortFiles(module, append(files, repeatable...))
 }
 
 const upSuffix, downSuffix = ".up.sql", ".down.sql"
@@ -178,26 +188,40 @@ func parseName(name string) (int64, error) {
 	}
 	ours := strings.HasSuffix(name, upSuffix) || strings.HasSuffix(name, downSuffix)
 	if digits == nil || foreignName.MatchString(name) && !ours {
-		return 0, errors.New("name is none of 001_x.sql, 001_x.up.sql, V1__x.sql, 20060102150405_x.sql")
+		return 0, errors.New("name is none of 001_x.sql, 001_x.up.sql, V1__x.sql, 20060102150405_x.sql, R__x.sql")
 	}
 	n, err := strconv.ParseInt(digits[1], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("version %s is higher than %d", digits[1], int64(1<<63-1))
+	if err != nil || n >= repeatableFrom {
+		return 0, fmt.Errorf("version %s is higher than %d", digits[1], int64(repeatableFrom-1))
 	}
 	return n, nil
 }
 
 func loadFile(module string, fsys fs.FS, p string) (*File, error) {
 	f := &File{Name: path.Base(p), Path: p}
-	var err error
-	if f.number, err = parseName(f.Name); err == nil {
-		f.Version = strconv.FormatInt(f.number, 10)
+	version, err := parseVersion(f)
+	if err == nil {
+		f.Version = version
 		err = f.load(fsys)
 	}
 	if err != nil {
 		return nil, f.located(module, "", err)
 	}
 	return f, nil
+}
+
+// parseVersion returns the version in a file's name, and numbers the file by it. Repeatable files are numbered later.
+func parseVersion(f *File) (string, error) {
+	if m := repeatableName.FindStringSubmatch(f.Name); m != nil && !foreignName.MatchString(f.Name) {
+		f.number = repeatableFrom
+		if !utf8.ValidString(f.Name) || strings.ContainsFunc(f.Name, func(c rune) bool { return c <= ' ' || c == 0x7f || c == ',' }) {
+			return "", errors.New("name is not plain UTF-8 text without spaces and commas")
+		}
+		return repeatablePrefix + m[1], nil
+	}
+	n, err := parseName(f.Name)
+	f.number = n
+	return strconv.FormatInt(n, 10), err
 }
 
 // read reads the text.
@@ -245,6 +269,9 @@ func (f *File) cut() (down *File, err error) {
 	text, err := f.cutDown()
 	if err != nil || text == "" {
 		return nil, err
+	}
+	if f.Repeatable() {
+		return nil, at(len(f.Source), "directive pgdbm:down in a repeatable file")
 	}
 	return &File{Name: f.Name, Path: f.Path, Version: f.Version, number: f.number, Source: text}, nil
 }

@@ -66,7 +66,7 @@ func TestLoadRefusesNamesOfNoKnownForm(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"init.sql", "001.sql", "001-x.sql", "1_.sql", "1__.sql", "V1_x.sql", "v1__x.sql", "V1__.sql", "V1.1__x.sql",
-		"V1_1__x.sql", "R__view.sql", "U1__x.sql", "B1__x.sql", "001_x.SQL", "001_x.Up.sql", "001_x.DOWN.sql", "001_x.undo.sql", "002_x.down.sql",
+		"V1_1__x.sql", "R_view.sql", "R__.sql", "r__view.sql", "R__a view.sql", "R__a,b.sql", "R__v.up.sql", "U1__x.sql", "B1__x.sql", "001_x.SQL", "001_x.Up.sql", "001_x.DOWN.sql", "001_x.undo.sql", "002_x.down.sql",
 		"-1_x.sql", "+1_x.sql", " 1_x.sql", "1a_x.sql", "٣_x.sql", "1_a\nb.sql", "x_001.sql",
 	} {
 		_, err := engine.Load("app", mapFS("001_ok.sql", "select 1", name, "select 1"))
@@ -80,7 +80,7 @@ func TestLoadRefusesNamesOfNoKnownForm(t *testing.T) {
 		}
 	}
 	_, err := engine.Load("app", mapFS("first.sql", "select 1"))
-	want := "migrate app/first.sql: name is none of 001_x.sql, 001_x.up.sql, V1__x.sql, 20060102150405_x.sql"
+	want := "migrate app/first.sql: name is none of 001_x.sql, 001_x.up.sql, V1__x.sql, 20060102150405_x.sql, R__x.sql"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -88,12 +88,12 @@ func TestLoadRefusesNamesOfNoKnownForm(t *testing.T) {
 
 func TestLoadRefusesVersionsThatOverflow(t *testing.T) {
 	t.Parallel()
-	files := load(t, "app", "9223372036854775807_x.sql", "select 1")
-	if files[0].Version != "9223372036854775807" {
+	files := load(t, "app", "9223372036853727230_x.sql", "select 1")
+	if files[0].Version != "9223372036853727230" {
 		t.Errorf("got version %s", files[0].Version)
 	}
 	_, err := engine.Load("app", mapFS("9223372036854775808_x.sql", "select 1"))
-	want := "migrate app/9223372036854775808_x.sql: version 9223372036854775808 is higher than 9223372036854775807"
+	want := "migrate app/9223372036854775808_x.sql: version 9223372036854775808 is higher than 9223372036853727230"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -95,6 +95,9 @@ func (t *tenant) alike() string {
 	fmt.Fprint(&b, t.present)
 	for _, f := range t.pending {
 		b.WriteString(" " + f.Version)
+		if f.recordOnly {
+			b.WriteString(" recorded")
+		}
 	}
 	return b.String()
 }

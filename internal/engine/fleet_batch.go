@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func (f *File) batchable() bool {
 		return false
 	}
 	for _, d := range directives {
-		if d.Name != "no-templates" && d.Name != allowDirective {
+		if !slices.Contains([]string{"no-templates", allowDirective, "after", "replaces"}, d.Name) {
 			return false
 		}
 	}
@@ -206,6 +207,9 @@ func (run *fleetRun) statements(t tenant) ([]string, error) {
 	}
 	statements = append(statements, searchPath(t.schema))
 	for _, f := range t.pending {
+		if f.recordOnly {
+			continue
+		}
 		expanded, err := f.template.Expand(names)
 		if err != nil {
 			return nil, err
@@ -307,7 +311,7 @@ select %[3]s, s.schema, f.version, 'applied', f.name, f.raw, f.semantic, pg_cata
     case when pg_catalog.current_setting('pgdbm.batch', true) = %[6]s then 1 end
 from pg_catalog.unnest(%[7]s::text[]) s (schema)
 cross join (values %[8]s) f (version, name, raw, semantic, statements)
-on conflict (module, target_schema, version) do update set %[9]sattempts = case when m.state = 'failed' then m.attempts + excluded.attempts end`,
+on conflict (module, target_schema, version) do update set %[9]sattempts = case when m.state = 'failed' or m.version like 'R\_\_%%' then m.attempts + excluded.attempts end`,
 		ledgerTable, columns, literal(module), max(1, len(batch)*len(files)), literal(r.Tool), literal(nonce),
 		arrayLiteral(schemas), strings.Join(files, ", "), updated.String())
 }

@@ -120,6 +120,7 @@ func (run *fleetRun) lookOnce(ctx context.Context, s *session, schemas []string)
 		return nil, nil, err
 	}
 	plan = new(fleetPlan)
+	replaced := spans(run.Files)
 	for _, row := range results[0].Rows {
 		kind, name, number := string(row[0]), string(row[1]), string(row[2])
 		switch kind {
@@ -142,7 +143,7 @@ func (run *fleetRun) lookOnce(ctx context.Context, s *session, schemas []string)
 				return nil, nil, fmt.Errorf("ledger summary: %w", err)
 			}
 			present := kind == "present"
-			if applied < 0 || applied >= len(run.Files) || applied > 0 && !present {
+			if applied < 0 || applied >= len(run.Files) || applied > 0 && !present || len(replaced) > 0 {
 				odd = append(odd, name)
 				continue
 			}
@@ -216,7 +217,7 @@ func fleetQuery(module string, files []*File, schemas []string, ledger, whole bo
 		recorded = fmt.Sprintf(`select m.target_schema, pg_catalog.count(*),
         pg_catalog.count(*) filter (where %s), coalesce(pg_catalog.max(f.position), 0)
     from %s m left join files f on f.version = m.version
-    where m.module = %s%s group by m.target_schema`, wellApplied, ledgerTable, literal(module), few)
+    where m.module = %s%s%s group by m.target_schema`, wellApplied, ledgerTable, literal(module), few, withoutReplaced(files))
 		probe := func(operator string) string {
 			return fmt.Sprintf(`(select c.target_schema, c.file_name, c.semantic_hash from %s c
         where c.module = %s and c.version = f.version and c.semantic_hash %s f.semantic and %s
@@ -227,7 +228,7 @@ func fleetQuery(module string, files []*File, schemas []string, ledger, whole bo
 			conflicts = fmt.Sprintf(`
 union all
 select 'conflict', f.version, 0, pg_catalog.json_build_object('schema', c.target_schema, 'file', c.file_name, 'hash', c.semantic_hash)
-from files f cross join lateral (%s
+from (select * from files where version not like 'R\_\_%%') f cross join lateral (%s
     union all
     %s
     limit 1) c`, probe("<"), probe(">"))
@@ -245,6 +246,18 @@ from wanted w left join recorded r on r.schema = w.schema
 left join pg_catalog.pg_namespace n on n.nspname = w.schema::name
 where n.oid is null or r.good is distinct from %d or r.total is distinct from %d`,
 		fileValues(files), arrayLiteral(schemas), recorded, factsQuery(""), conflicts, len(files), len(files))
+}
+
+// withoutReplaced is a condition that leaves out the rows of versions without a file for which a squash file stands.
+func withoutReplaced(files []*File) string {
+	var ranges []string
+	for _, s := range spans(files) {
+		ranges = append(ranges, fmt.Sprintf("m.version::bigint between %d and %d", s.from, s.to))
+	}
+	if len(ranges) == 0 {
+		return ""
+	}
+	return ` and not (f.version is null and case when m.version ~ '^[0-9]{1,18}$' then ` + strings.Join(ranges, " or ") + ` else false end)`
 }
 
 // schemaDetails are a schema's rows and whether it exists.

@@ -145,6 +145,7 @@ from %[1]s m where module = %[2]s and target_schema = %[3]s`, ledgerTable, liter
 
 // conflictingRows selects, for each file, one other schema that has its version with another semantic hash.
 func conflictingRows(module, schema string, files []*File) string {
+	files = versioned(files) // a schema may have others of those that change
 	versions, hashes := make([]string, len(files)), make([]string, len(files))
 	for i, f := range files {
 		versions[i], hashes[i] = f.Version, f.SemanticHash
@@ -164,10 +165,15 @@ cross join lateral (%s
 }
 
 // recordApplied writes the row of a file that ran. Over a row that says anything but failed it violates the NOT NULL
-// of attempts and takes the whole transaction back: the file ran in spite of somebody who does not take our lock.
+// of attempts and takes the whole transaction back: the file ran in spite of somebody who does not take our lock. A
+// repeatable file's row may be replaced.
 func (r *Runner) recordApplied(t Target, f *File, took time.Duration) string {
+	may := "m.state = 'failed'"
+	if f.Repeatable() {
+		may = "true"
+	}
 	return r.record(t, f, Applied, took, f.Statements, "", "") +
-		", attempts = case when m.state = 'failed' then m.attempts + 1 end"
+		", attempts = case when " + may + " then m.attempts + 1 end"
 }
 
 // recordFailed writes the row of a file that failed and was rolled back. It replaces nothing but an earlier failure.

@@ -24,6 +24,9 @@ const (
 	Missing  State = "missing"  // recorded, no file, while there is a file of a higher version
 	Ahead    State = "ahead"    // recorded, no file, above all files: a newer program was here
 	Conflict State = "conflict" // another schema has the version with other statements
+	Replaced State = "replaced" // a squash file stands for it
+	Outdated State = "outdated" // a repeatable file that has changed since it was applied; pending
+	Gone     State = "gone"     // a repeatable file that is recorded and is no more
 )
 
 // A Step is one version of a module in a schema.
@@ -80,9 +83,26 @@ func newPlan(module, schema string, files []*File, db snapshot) *Plan {
 		recorded: make(map[int64]*Entry),
 		newest:   -1,
 		db:       db,
+		record:   make(map[int64]bool),
+		broken:   make(map[int64]error),
 	}
+	repeatable := make(map[string]*File)
+	for _, f := range files {
+		if f.Repeatable() {
+			repeatable[f.Version] = f
+		}
+	}
+	var gone []*Entry
 	for i := range db.entries {
 		e := &db.entries[i]
+		if isRepeatable(e.Version) {
+			if f := repeatable[e.Version]; f != nil {
+				b.recorded[f.number] = e
+			} else {
+				gone = append(gone, e)
+			}
+			continue
+		}
 		n, err := strconv.ParseInt(e.Version, 10, 64)
 		if err != nil {
 			continue // a kind of entry that a newer program knows
@@ -92,7 +112,9 @@ func newPlan(module, schema string, files []*File, db snapshot) *Plan {
 			b.newest = max(b.newest, n)
 		}
 	}
+	b.squashes()
 	b.compare()
+	b.gone(gone)
 	return b.plan
 }
 
@@ -102,6 +124,10 @@ type planner struct {
 	recorded map[int64]*Entry
 	newest   int64 // highest recorded version that is not a failure, or -1
 	db       snapshot
+
+	replaced []*span         // versions that need not run, since squash files stand for them
+	record   map[int64]bool  // squash files that are to be recorded only
+	broken   map[int64]error // and those that cannot be
 }
 
 func (b *planner) compare() {
@@ -114,13 +140,17 @@ func (b *planner) compare() {
 	highest := int64(-1)
 	for _, f := range b.files {
 		files[f.number] = f
-		highest = max(highest, f.number)
+		if !f.Repeatable() {
+			highest = max(highest, f.number)
+		}
 	}
 	for _, n := range numbers {
-		if f := files[n]; f != nil {
+		if f := files[n]; f != nil && f.Repeatable() {
+			b.repeatable(f, b.recorded[n])
+		} else if f != nil {
 			b.file(f, b.recorded[n])
 		} else {
-			b.orphan(b.recorded[n], n > highest)
+			b.orphan(n, b.recorded[n], n > highest)
 		}
 	}
 }
@@ -164,6 +194,14 @@ func (b *planner) file(f *File, e *Entry) {
 			step.State = Cosmetic
 			b.warn(step, "space or comments changed since it was applied")
 		}
+	case b.skips(f.number):
+		step.State = Replaced
+	case b.broken[f.number] != nil:
+		step.State = Pending
+		step.Err = f.located(b.plan.Module, b.plan.Schema, b.broken[f.number])
+	case b.record[f.number]:
+		step.State = Pending
+		b.plan.Pending = append(b.plan.Pending, f.asRecord())
 	case f.number < b.newest:
 		step.State = Late
 		step.Err = f.located(b.plan.Module, b.plan.Schema, fmt.Errorf("version %s: %w: version %d is recorded",
@@ -194,11 +232,13 @@ func (f *File) continues(e *Entry) error {
 }
 
 // orphan adds the step of a version that is recorded and has no file.
-func (b *planner) orphan(e *Entry, above bool) {
+func (b *planner) orphan(n int64, e *Entry, above bool) {
 	step := Step{Version: e.Version, File: e.File, Entry: e}
 	switch {
 	case e.State == Failed: // nothing of it is in effect, and the file has been given up
 		step.State = Failed
+	case has(spans(b.files), n):
+		step.State = Replaced
 	case above:
 		step.State = Ahead
 		b.warn(step, "recorded version is newer than the program's files")

@@ -72,7 +72,10 @@ func TestPlannerComparesFilesWithTheLedger(t *testing.T) {
 		{name: "no files", ledger: "1 2", steps: "1:ahead 2:ahead"},
 		{name: "begun by a newer program", files: "1 2", ledger: "1 2:running", steps: "1:applied 2:running", err: engine.ErrInterrupted},
 		{name: "state of a newer program", files: "1 2", ledger: "1:verified", steps: "1:verified 2:pending", run: "2"},
-		{name: "entry of a newer kind", files: "1 2", ledger: "1 R__views", steps: "1:applied 2:pending", run: "2"},
+		{name: "entry of a newer kind", files: "1 2", ledger: "1 X__views", steps: "1:applied 2:pending", run: "2"},
+		{name: "repeatable", files: "1 R__v R__w", ledger: "1 R__v R__gone", steps: "1:applied R__v:applied R__w:pending R__gone:gone", run: "R__w"},
+		{name: "repeatable, outdated", files: "1 2 R__v R__w", ledger: "1 R__v:changed R__w:cosmetic", steps: "1:applied 2:pending R__v:outdated R__w:cosmetic", run: "2 R__v"},
+		{name: "repeatable, failed", files: "R__v", ledger: "R__v:failed", steps: "R__v:failed", run: "R__v"},
 		{name: "numbers not text", files: "9 10 11", ledger: "9 10", steps: "9:applied 10:applied 11:pending", run: "11"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -81,6 +84,10 @@ func TestPlannerComparesFilesWithTheLedger(t *testing.T) {
 			if test.files != "" {
 				var list []string
 				for _, v := range strings.Fields(test.files) {
+					if strings.HasPrefix(v, "R__") {
+						list = append(list, v+".sql", "select '"+v+"'")
+						continue
+					}
 					list = append(list, v+"_x.sql", "select "+v)
 				}
 				files = load(t, "app", list...)

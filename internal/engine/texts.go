@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -33,7 +32,7 @@ func Texts(fsys fs.FS) ([]Text, error) {
 		if strings.HasSuffix(f.Name, downSuffix) {
 			continue
 		}
-		if f.number, err = parseName(f.Name); err == nil {
+		if f.Version, err = parseVersion(f); err == nil {
 			if err = f.read(fsys); err == nil {
 				_, err = f.cut()
 			}
@@ -41,7 +40,9 @@ func Texts(fsys fs.FS) ([]Text, error) {
 		if err != nil {
 			return nil, f.located("", "", err)
 		}
-		f.Version = strconv.FormatInt(f.number, 10)
+		if f.Repeatable() {
+			f.number += int64(len(files)) // any order of their own
+		}
 		files = append(files, f)
 	}
 	if files, err = SortFiles("", files); err != nil {

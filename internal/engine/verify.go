@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -165,6 +166,9 @@ func (t *Target) buildable(plan *Plan) ([]*File, error) {
 			}
 			files = append(files, f)
 		}
+	}
+	for _, s := range spans(files) { // what they stand for would be made twice
+		files = slices.DeleteFunc(files, func(f *File) bool { return s.has(f.number) })
 	}
 	for _, s := range plan.inEffect() {
 		if s.State == Missing || s.State == Ahead {

@@ -1,0 +1,179 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/pgdbm/pgdbm/internal/engine"
+)
+
+// originals are files 1 to n, each of which makes a table; squashed is what stands for files 1 to 3.
+func originals(n int) []string {
+	var files []string
+	for i := 1; i <= n; i++ {
+		files = append(files, fmt.Sprintf("%03d_t.sql", i), fmt.Sprintf("create table {{tables.t%d}} ()", i))
+	}
+	return files
+}
+
+var squashed = []string{"004_squash.sql", "-- pgdbm:replaces 1-3\ncreate table {{tables.t1}} (); create table {{tables.t2}} (); create table {{tables.t3}} ()"}
+
+var afterSquash = []string{"005_more.sql", "create table {{tables.t5}} ()"}
+
+func join(lists ...[]string) []string {
+	var all []string
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
+
+func wantTables(d *database, schema string, n int) {
+	d.t.Helper()
+	d.want(fmt.Sprint(n), "select count(*)::text from pg_tables where schemaname = $1", schema)
+}
+
+func TestASquashFileRunsInPlaceOfWhatItReplaces(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	for schema, files := range map[string][]string{
+		"without": join(squashed, afterSquash),
+		"beside":  join(originals(3), squashed, afterSquash), // the files are still there
+	} {
+		tgt := target(t, "app", schema, files...)
+		if got := versions(p.up(tgt)); got != "4 5" {
+			t.Errorf("%s: applied %s", schema, got)
+		}
+		wantTables(d, schema, 4)
+		if got := versions(p.up(tgt)); got != "" {
+			t.Errorf("%s: applied %s", schema, got)
+		}
+	}
+}
+
+func TestASquashFileIsRecordedWhereWhatItReplacesIsInEffect(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	for schema, files := range map[string][]string{
+		"without": join(squashed, afterSquash),
+		"beside":  join(originals(3), squashed, afterSquash),
+	} {
+		p.up(target(t, "app", schema, originals(3)...))
+		tgt := target(t, "app", schema, files...)
+		if got := versions(p.up(tgt)); got != "4 5" {
+			t.Errorf("%s: applied %s", schema, got)
+		}
+		wantTables(d, schema, 4)
+		if got := versions(p.up(tgt)); got != "" {
+			t.Errorf("%s: applied %s", schema, got)
+		}
+		plan, err := p.Plan(t.Context(), tgt)
+		if err != nil || len(plan.Warnings) != 0 {
+			t.Errorf("%s: %+v, %v", schema, plan.Warnings, err)
+		}
+		v, err := p.Verify(t.Context(), tgt, engine.VerifyOptions{})
+		if err != nil || len(v.Differences) != 0 {
+			t.Errorf("%s: %+v, %v", schema, v, err)
+		}
+	}
+}
+
+func TestASquashFileWaitsForTheRestOfWhatItReplaces(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	p.up(target(t, "app", "app", originals(2)...))
+	_, err := p.Up(t.Context(), target(t, "app", "app", join(squashed, afterSquash)...))
+	want := "migrate app/004_squash.sql: it replaces versions 1 to 3, of which 2 is the last recorded, and version 3 has no file"
+	if !errors.Is(err, engine.ErrMissing) || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	wantTables(d, "app", 2)
+	if got := versions(p.up(target(t, "app", "app", join(originals(3), squashed, afterSquash)...))); got != "3 4 5" {
+		t.Errorf("applied %s", got)
+	}
+	wantTables(d, "app", 4)
+	if got := versions(p.up(target(t, "app", "app", join(squashed, afterSquash)...))); got != "" {
+		t.Errorf("applied %s", got)
+	}
+}
+
+func TestASquashFileIsRecordedBelowNewerVersions(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	p.up(target(t, "app", "app", join(originals(3), afterSquash)...))
+	if got := versions(p.up(target(t, "app", "app", join(squashed, afterSquash)...))); got != "4" {
+		t.Errorf("applied %s", got)
+	}
+	wantTables(d, "app", 4)
+}
+
+func TestASquashFileMayReplaceAnother(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	again := []string{"006_squash.sql", "-- pgdbm:replaces 1-5\ncreate table {{tables.t1}} (); create table {{tables.t2}} (); create table {{tables.t3}} (); create table {{tables.t5}} ()"}
+	p.up(target(t, "app", "old", join(originals(3), squashed, afterSquash)...))
+	p.up(target(t, "app", "newer", join(squashed, afterSquash)...))
+	for schema, want := range map[string]string{"old": "6", "newer": "6", "fresh": "6"} {
+		for _, files := range [][]string{join(squashed, afterSquash, again), again} {
+			if got := versions(p.up(target(t, "app", schema, files...))); got != want {
+				t.Errorf("%s: applied %s, want %s", schema, got, want)
+			}
+			want = ""
+		}
+		wantTables(d, schema, 4)
+	}
+}
+
+func TestAFleetTakesASquashFileInEveryStateOfItsSchemas(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	f := fleetOf(24, nil)
+	for i, s := range f.Schemas {
+		switch i % 4 {
+		case 0:
+			p.up(target(t, "app", s, originals(3)...))
+		case 1:
+			p.up(target(t, "app", s, originals(1)...))
+		case 2:
+			p.up(target(t, "app", s, join(squashed)...))
+		}
+	}
+	f.Files = load(t, "app", join(originals(3), squashed, afterSquash)...)
+	res, err := p.Fleet(t.Context(), f)
+	if err != nil || res.Migrated != 24 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	for _, s := range f.Schemas {
+		wantTables(d, s, 4)
+	}
+	f.Files = load(t, "app", join(squashed, afterSquash)...)
+	before := p.roundTrips.Load() - p.connects.Load()
+	if res, err = p.Fleet(t.Context(), f); err != nil || res.Migrated != 0 || p.roundTrips.Load()-p.connects.Load()-before != 1 {
+		t.Errorf("nothing to do: %+v, %v, %d round trips", res, err, p.roundTrips.Load()-before)
+	}
+}
+
+func TestLoadRefusesSquashFilesThatCannotBe(t *testing.T) {
+	t.Parallel()
+	for want, text := range map[string]string{
+		`migrate app/4_a.sql:1:1: directive pgdbm:replaces: "" is no range of versions such as 1-50`:                       "-- pgdbm:replaces\nselect 1",
+		`migrate app/4_a.sql:1:1: directive pgdbm:replaces: "1,2" is no range of versions such as 1-50`:                    "-- pgdbm:replaces 1,2\nselect 1",
+		`migrate app/4_a.sql:1:1: directive pgdbm:replaces: "3-1" is no range of versions such as 1-50`:                    "-- pgdbm:replaces 3-1\nselect 1",
+		`migrate app/4_a.sql:1:1: directive pgdbm:replaces: version 4 is not lower than that of the file, 4`:               "-- pgdbm:replaces 1-4\nselect 1",
+		`migrate app/4_a.sql:2:1: second directive pgdbm:replaces`:                                                         "-- pgdbm:replaces 1-2\n-- pgdbm:replaces 3-3\nselect 1",
+		`migrate app/4_a.sql:1:1: comment is no directive: what was meant is -- pgdbm:replaces 1-3`:                        "-- pgdbm replaces 1-3\nselect 1",
+		`migrate app/4_a.sql:2:1: directive pgdbm:replaces after the first statement, where it has no effect`:              "select 1;\n-- pgdbm:replaces 1-3\n",
+		`migrate app/4_a.sql:1:1: directive pgdbm:replaces: "1-99999999999999999999" is no range of versions such as 1-50`: "-- pgdbm:replaces 1-99999999999999999999\nselect 1",
+	} {
+		if _, err := engine.Load("app", mapFS("4_a.sql", text)); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}
