@@ -16,6 +16,8 @@ type item struct {
 	sql         string           // for the tracer
 	description *description
 	holds       bool
+	fresh       bool // it was described for this batch
+	arguments   pgx.ExtendedQueryBuilder
 	parsed      bool // the answer to a Parse of its own comes before its rows
 }
 
@@ -45,6 +47,9 @@ func (c *Cache) SendBatch(ctx context.Context, conn *pgx.Conn, ns *Namespace, b 
 	if err == nil {
 		r.items = items
 		err = c.learnAll(r.ctx, conn, items)
+	}
+	if err == nil {
+		err = c.buildAll(r.ctx, conn, items)
 	}
 	if err == nil && len(items) > 0 {
 		r.pipeline, err = sendItems(r.ctx, conn, items)
@@ -102,10 +107,45 @@ func (c *Cache) learnAll(ctx context.Context, conn *pgx.Conn, items []item) erro
 	}
 	for i := range items {
 		if it := &items[i]; !it.holds {
-			it.description, it.holds = described[it.key], true
+			it.description, it.holds, it.fresh = described[it.key], true, true
 		}
 	}
 	return nil
+}
+
+// buildAll encodes all arguments before anything is sent: what had gone before an
+// argument that cannot be sent would be committed without the rest.
+func (c *Cache) buildAll(ctx context.Context, conn *pgx.Conn, items []item) error {
+	for i := range items {
+		it := &items[i]
+		err := it.encode()
+		if err != nil && !it.fresh && conn.PgConn().TxStatus() != 'E' {
+			// The tables may have changed.
+			described, describeErr := c.describeAll(ctx, conn, []*item{it})
+			if describeErr != nil {
+				return describeErr
+			}
+			for j := range items[i:] {
+				if same := &items[i+j]; same.key == it.key {
+					same.description, same.fresh = described[it.key], true
+				}
+			}
+			err = it.encode()
+		}
+		if err != nil {
+			return fmt.Errorf("error preprocessing batch (build): %w", err)
+		}
+	}
+	return nil
+}
+
+// encode encodes the arguments, which stay until the batch is sent.
+func (it *item) encode() error {
+	sd := it.description.statement
+	if len(it.args) != len(sd.ParamOIDs) {
+		return countError(sd, it.args)
+	}
+	return it.arguments.Build(it.conn.TypeMap(), sd, it.args)
 }
 
 func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item) (map[pair]*description, error) {
@@ -140,14 +180,9 @@ func sendItems(ctx context.Context, conn *pgx.Conn, items []item) (*pgconn.Pipel
 	parsed := false // the last query's statement is still the unnamed one
 	for i := range items {
 		it := &items[i]
-		if err := it.build(it.description.statement); err != nil {
-			_ = p.Sync() // nothing may be left to send
-			_ = p.Close()
-			return nil, fmt.Errorf("error preprocessing batch (build): %w", err)
-		}
-		b := &it.session.builder
-		again := parsed && items[i-1].key == it.key
-		soon := i+1 < len(items) && items[i+1].key == it.key
+		b := &it.arguments
+		again := parsed && items[i-1].same(it)
+		soon := i+1 < len(items) && it.same(&items[i+1])
 		switch {
 		case again:
 		case soon:
@@ -165,3 +200,6 @@ func sendItems(ctx context.Context, conn *pgx.Conn, items []item) (*pgconn.Pipel
 	}
 	return p, nil
 }
+
+// same reports whether two queries are one statement, sent with the same types.
+func (it *item) same(o *item) bool { return it.key == o.key && it.description == o.description }

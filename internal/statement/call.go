@@ -21,6 +21,7 @@ type call struct {
 	args    []any
 	formats pgx.QueryResultFormats
 	byOID   pgx.QueryResultFormatsByOID
+	said    *description // what the server has just said; the next attempt goes by it
 }
 
 func (c *Cache) newCall(s *session, conn *pgx.Conn, sh *Shape, ns *Namespace, o options) call {
@@ -63,6 +64,7 @@ type attempt struct {
 	description *description // the description, and whether the namespace is known to
 	holds       bool         // have its types
 	asked       *description // what the server said in the same message
+	unsent      bool         // the arguments do not fit the types that are known
 }
 
 // attempts is how often a call may be run: a named statement may be out of date,
@@ -114,6 +116,7 @@ func (k *call) try(ctx context.Context, a *attempt) error {
 func (k *call) execute(ctx context.Context, a *attempt) error {
 	sd := a.prepared.statement
 	if err := k.build(sd); err != nil {
+		a.unsent = true
 		return err
 	}
 	b := &k.session.builder
@@ -127,9 +130,13 @@ func (k *call) execute(ctx context.Context, a *attempt) error {
 
 func (k *call) build(sd *pgconn.StatementDescription) error {
 	if len(k.args) != len(sd.ParamOIDs) {
-		return fmt.Errorf("expected %d arguments, got %d", len(sd.ParamOIDs), len(k.args))
+		return countError(sd, k.args)
 	}
 	return k.session.builder.Build(k.conn.TypeMap(), sd, k.args)
+}
+
+func countError(sd *pgconn.StatementDescription, args []any) error {
+	return fmt.Errorf("expected %d arguments, got %d", len(sd.ParamOIDs), len(args))
 }
 
 // encode finds the description to use and encodes the arguments by it. Arguments
@@ -138,10 +145,15 @@ func (k *call) build(sd *pgconn.StatementDescription) error {
 // cannot be taken back. That is everything but a query outside a transaction,
 // which would fail with it: see ask.
 func (k *call) encode(ctx context.Context, a *attempt) (err error) {
+	if a.description = k.said; k.said != nil {
+		a.holds, k.said = true, nil
+		return k.build(a.description.statement)
+	}
 	a.description, a.holds = k.known()
 	if a.description != nil {
 		err = k.build(a.description.statement)
 		if a.holds || err == nil && k.conn.PgConn().TxStatus() == 'I' && k.shape.reads(k.text()) {
+			a.unsent = err != nil
 			return err
 		}
 	}

@@ -13,18 +13,15 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// CopyFrom copies rows into a table by pgx's own means, except behind a pooler:
-// there pgx would look up the types of the columns by a named statement.
+// CopyFrom copies rows into a table on a connection that the caller holds, as
+// pgx does, but asks for the types of the columns each time. pgx keeps them with
+// a named statement, which a pooler does not carry over, and which says of a
+// table that has changed what was true before: the bytes of another type may be
+// a value of the new one.
 func (c *Cache) CopyFrom(ctx context.Context, conn *pgx.Conn, ns *Namespace, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	s := c.session(conn)
 	s.touch(ns)
 	if !s.shares() {
-		return conn.CopyFrom(ctx, table, columns, src)
-	}
-	if err := c.detect(ctx, conn, s); err != nil {
-		return 0, err
-	}
-	if s.pooler == direct {
 		return conn.CopyFrom(ctx, table, columns, src)
 	}
 	if t, ok := s.tracer.(pgx.CopyFromTracer); ok {

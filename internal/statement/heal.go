@@ -17,43 +17,51 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 	}
 	if a.asked != nil && !a.description.takes(k.conn.TypeMap(), a.asked.statement.ParamOIDs) {
 		// Whatever has come of it, it was run with the wrong types.
-		k.learned(a.asked)
+		k.said = k.learned(a.asked)
 		return true, err
 	}
 	named := a.prepared != nil
-	verdict := judge(err, named || a.holds)
+	verdict := perhaps
+	if !a.unsent {
+		verdict = judge(err, named || a.holds)
+	}
 	if verdict == fresh || k.formats != nil && verdict == surely && !named {
 		return false, err // formats of the caller's may be wrong
 	}
-	if named {
+	if named && verdict == surely {
 		k.session.named.drop(a.prepared)
 	}
-	if !idle {
+	switch {
+	case !idle && !a.unsent:
 		// The transaction has failed, and only its owner can run it again.
 		k.distrust(verdict)
 		if verdict == surely {
 			err = asStale(err)
 		}
 		return false, err
-	}
-	if named && verdict == surely {
+	case named && verdict == surely:
 		return true, err
 	}
+	return k.again(ctx, a, verdict, err)
+}
+
+// again asks what the statement is now, and reports whether that is a reason to
+// run it again. The error is as heal's.
+func (k *call) again(ctx context.Context, a *attempt, verdict stale, err error) (bool, error) {
 	d, describeErr := k.describe(ctx)
 	m := k.conn.TypeMap()
 	switch {
 	case describeErr != nil:
 		return false, describeErr // this is how things are now
-	case named:
+	case a.prepared != nil:
 		if d.takes(m, a.prepared.statement.ParamOIDs) {
 			return false, err // it is not the types
 		}
-		k.keepOwn(d)
-		return true, err
+		k.session.named.drop(a.prepared)
 	case a.description == nil || verdict == perhaps && a.description.serves(m, d):
 		return false, err // it is not that; surely stale, the tables may have changed back
 	}
-	if base := k.shape.base.Load(); base == a.description && !base.healed {
+	if base := k.shape.base.Load(); base != nil && base == a.description && !base.healed {
 		// The tables have changed, it seems; the other schemas will follow.
 		d.healed = true
 		d.holds.add(k.cache.indexOf(k.ns))
@@ -61,6 +69,7 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 	} else {
 		k.keepOwn(d)
 	}
+	k.said = d
 	return true, err
 }
 
