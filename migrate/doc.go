@@ -41,6 +41,27 @@
 //
 // The part that reverts is free to change after the file was applied.
 //
+// A repeatable file, R__name.sql, makes what can be made anew, such as a view or a
+// function. It runs after all versions, and again whenever its statements have
+// changed, so it begins with CREATE OR REPLACE, or drops what it makes. Repeatable
+// files run in the order of their names; one that uses what another makes says so at
+// its head:
+//
+//	-- pgdbm:after totals, taxes
+//
+// When two versions of a program start beside each other, the one that starts last
+// has its text in effect: what both use should suit both. A file that is no more
+// leaves what it made, and its row.
+//
+// A squash file stands for many files before it, which may then be deleted:
+//
+//	-- pgdbm:replaces 1-50
+//
+// Where none of these versions is recorded it runs in their place; where the last
+// of them is, it is recorded without running. In a schema in between, the files
+// that it replaces must still be there and run first. The command pgdbm migrate
+// squash writes and checks one.
+//
 // Migrations in Go, [pgdbm.GoMigration], run among the files by their versions.
 //
 // A statement waits two seconds for the locks of other sessions, since all who

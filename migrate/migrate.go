@@ -73,11 +73,14 @@ const (
 	Missing   State = "missing"   // recorded, the file is gone: refused
 	Ahead     State = "ahead"     // recorded, newer than all files: a newer program was here
 	Conflict  State = "conflict"  // another schema has it with other statements: refused
+	Replaced  State = "replaced"  // a squash file stands for it
+	Outdated  State = "outdated"  // a repeatable file that changed since it was applied; pending
+	Gone      State = "gone"      // a repeatable file that was applied and is no more; what it made stays
 )
 
 // File is a migration file that was applied or would be.
 type File struct {
-	Version  string        // decimal, without leading zeros
+	Version  string        // decimal, without leading zeros; R__name of a repeatable file
 	File     string        // base name
 	Duration time.Duration // how long it ran; 0 in a plan
 }

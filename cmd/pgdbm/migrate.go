@@ -28,7 +28,7 @@ The database is that of --url, else of DATABASE_URL.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newMigrateUp(), newMigratePlan(), newMigrateStatus(), newMigrateHistory(), newMigrateVerify(),
-		newMigrateDown(), newMigrateRedo(), newMigrateBaseline(), newMigrateAdopt(), newMigrateRepair(), newMigrateRemove(), newMigrateLint(), newMigrateDump(), newMigrateNew())
+		newMigrateDown(), newMigrateRedo(), newMigrateBaseline(), newMigrateAdopt(), newMigrateRepair(), newMigrateRemove(), newMigrateLint(), newMigrateDump(), newMigrateSquash(), newMigrateNew())
 	return cmd
 }
 

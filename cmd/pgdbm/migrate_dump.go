@@ -72,27 +72,36 @@ func dumpSchema(ctx context.Context, url string, db *pgdbm.DB, m pgdbm.Module) (
 			versions = append(versions, v.Version)
 		}
 	}
-	program, err := exec.LookPath("pg_dump")
+	text, err := pgDump(ctx, url, db.Schema(), "--schema-only", "--no-privileges")
 	if err != nil {
 		return nil, err
+	}
+	head := fmt.Sprintf("-- Module %s in schema %s, versions: %s\n\n", m.Name, db.Schema(), strings.Join(versions, ", "))
+	body, err := stableDump(text)
+	return append([]byte(head), body...), err
+}
+
+// pgDump runs pg_dump for one schema.
+func pgDump(ctx context.Context, url, schema string, options ...string) (string, error) {
+	program, err := exec.LookPath("pg_dump")
+	if err != nil {
+		return "", err
 	}
 	address, password, err := withoutPassword(url)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	var out, complaints bytes.Buffer
-	dump := exec.CommandContext(ctx, program, "--schema-only", "--no-owner", "--no-privileges",
-		"--schema="+quotePattern(db.Schema()), "--dbname="+address)
+	args := append([]string{"--no-owner", "--schema=" + quotePattern(schema), "--dbname=" + address}, options...)
+	dump := exec.CommandContext(ctx, program, args...)
 	dump.Stdout, dump.Stderr, dump.Env = &out, &complaints, os.Environ()
 	if password != "" {
 		dump.Env = append(dump.Env, "PGPASSWORD="+password)
 	}
 	if err := dump.Run(); err != nil {
-		return nil, fmt.Errorf("pg_dump: %w: %s", err, strings.TrimSpace(complaints.String()))
+		return "", fmt.Errorf("pg_dump: %w: %s", err, strings.TrimSpace(complaints.String()))
 	}
-	head := fmt.Sprintf("-- Module %s in schema %s, versions: %s\n\n", m.Name, db.Schema(), strings.Join(versions, ", "))
-	body, err := stableDump(out.String())
-	return append([]byte(head), body...), err
+	return out.String(), nil
 }
 
 var passwordWord = regexp.MustCompile(`\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|\S*)`)

@@ -19,12 +19,13 @@ var migrationName = regexp.MustCompile(`^[a-z0-9][a-z0-9_]*$`)
 
 func newMigrateNew() *cobra.Command {
 	var dir string
-	var down, noTransaction, timestamp, asJSON bool
+	var down, noTransaction, timestamp, repeatable, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Write the next migration file",
 		Long: `new writes a migration that does nothing yet, numbered behind those of the
-folder in their style: 004_name.sql, V4__name.sql or 20060102150405_name.sql.`,
+folder in their style: 004_name.sql, V4__name.sql or 20060102150405_name.sql;
+with --repeatable R__name.sql, for a view or a function.`,
 		Example: "  pgdbm migrate new add_invoices\n  pgdbm migrate new add_invoices --dir billing/migrations --down",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -37,7 +38,13 @@ folder in their style: 004_name.sql, V4__name.sql or 20060102150405_name.sql.`,
 			if !migrationName.MatchString(name) {
 				return usageError{fmt.Errorf("name %q: not letters, digits and _", args[0])}
 			}
-			head, err := nextNumber(dir, timestamp, time.Now().UTC())
+			if repeatable && (down || noTransaction || timestamp) {
+				return usageError{errors.New("--repeatable excludes --down, --no-transaction and --timestamp")}
+			}
+			head, err := "R__", error(nil)
+			if !repeatable {
+				head, err = nextNumber(dir, timestamp, time.Now().UTC())
+			}
 			if err != nil {
 				return err
 			}
@@ -58,6 +65,7 @@ folder in their style: 004_name.sql, V4__name.sql or 20060102150405_name.sql.`,
 	cmd.Flags().BoolVar(&down, "down", false, "with a part that reverts it")
 	cmd.Flags().BoolVar(&noTransaction, "no-transaction", false, "for CREATE INDEX CONCURRENTLY and its like")
 	cmd.Flags().BoolVar(&timestamp, "timestamp", false, "number it by the time, in a folder that is empty")
+	cmd.Flags().BoolVar(&repeatable, "repeatable", false, "R__name.sql, which runs again whenever it changes")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }

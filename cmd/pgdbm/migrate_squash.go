@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing/fstest"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/localpg"
+	"github.com/pgdbm/pgdbm/migrate"
+)
+
+func newMigrateSquash() *cobra.Command {
+	var dir, module, name string
+	var extensions []string
+	var data, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "squash",
+		Short: "Write one migration that stands for all so far",
+		Long: `squash applies the migrations of a folder to a private server, writes what they
+have made as one migration that replaces them (-- pgdbm:replaces), and checks
+that it makes the same. New schemas get that file alone; where the others have
+run, it is recorded and does not run. Delete them once every database has them.
+
+Repeatable files, R__x.sql, stay as they are. Rows that migrations insert are
+refused unless --data puts them into the file. It needs pg_dump on the PATH, of
+the server's version or a newer one.`,
+		Example: "  pgdbm migrate squash --module billing\n  pgdbm migrate squash --module billing --name start --data",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if module == "" {
+				return usageError{errors.New("--module: required")}
+			}
+			if !migrationName.MatchString(name) {
+				return usageError{fmt.Errorf("--name: %q is not letters, digits and _", name)}
+			}
+			old, err := readVersions(dir)
+			if err != nil {
+				return usageError{fmt.Errorf("--dir: %w", err)}
+			}
+			s := squash{module: pgdbm.Module{Name: module, Files: old.files, Extensions: extensions}, data: data}
+			text, err := s.write(cmd.Context(), old)
+			if err != nil {
+				return fmt.Errorf("squash module %s: %w", module, err)
+			}
+			head, err := nextNumber(dir, false, time.Now().UTC())
+			if err != nil {
+				return err
+			}
+			path := filepath.Join(dir, head+name+".sql")
+			if err := writeMigration(path, text); err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), struct {
+					File     string `json:"file"`
+					Replaces string `json:"replaces"`
+				}{path, old.span()})
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s replaces %s\n", path, old.span())
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations")
+	cmd.Flags().StringVar(&module, "module", "", "the module's `name`")
+	cmd.Flags().StringVar(&name, "name", "squash", "the `file`'s name, without number")
+	cmd.Flags().StringSliceVar(&extensions, "extension", nil, "`extensions` that the module needs")
+	cmd.Flags().BoolVar(&data, "data", false, "put the rows that migrations insert into the file")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+// versions are the files of a folder that are not repeatable.
+type versions struct {
+	files         fstest.MapFS
+	lowest, above int64 // the highest version is one less than above
+}
+
+func (v versions) span() string { return fmt.Sprintf("%d-%d", v.lowest, v.above-1) }
+
+func readVersions(dir string) (versions, error) {
+	v := versions{files: make(fstest.MapFS), lowest: -1}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return v, err
+	}
+	for _, e := range entries {
+		m := numbered.FindStringSubmatch(e.Name())
+		if m == nil || filepath.Ext(e.Name()) != ".sql" || !e.Type().IsRegular() {
+			continue
+		}
+		n, err := strconv.ParseInt(m[2], 10, 64)
+		if err != nil {
+			return v, fmt.Errorf("%s: its number is too large", e.Name())
+		}
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return v, err
+		}
+		v.files[e.Name()] = &fstest.MapFile{Data: text}
+		if v.lowest < 0 || n < v.lowest {
+			v.lowest = n
+		}
+		v.above = max(v.above, n+1)
+	}
+	if len(v.files) == 0 {
+		return v, fmt.Errorf("no migrations in %s", dir)
+	}
+	return v, nil
+}
+
+// squash makes one migration of many on a server of its own.
+type squash struct {
+	module pgdbm.Module
+	data   bool
+	pool   *pgdbm.Pool
+	url    string
+}
+
+// The schemas in which the two are compared. No text of anybody's holds these
+// names, so they can be found in what pg_dump writes.
+const squashSchema, squashedSchema = "pgdbm_squash_71c3f0d2", "pgdbm_squash_again"
+
+func (s *squash) write(ctx context.Context, old versions) (string, error) {
+	server, err := localpg.Start(ctx, &localpg.Options{Fetch: true})
+	if err != nil {
+		return "", err
+	}
+	defer server.Stop(context.WithoutCancel(ctx)) // it ends with the process in any case
+	s.url = server.URL("postgres")
+	if s.pool, err = pgdbm.Open(ctx, pgdbm.Config{URL: s.url, ApplicationName: "pgdbm migrate squash", MaxConns: 4,
+		Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		return "", err
+	}
+	defer s.pool.Close()
+	made, err := s.attach(ctx, squashSchema, s.module.Files)
+	if err != nil {
+		return "", err
+	}
+	if err := refuseOutside(ctx, made); err != nil {
+		return "", err
+	}
+	filled, err := filledTables(ctx, made)
+	if err != nil {
+		return "", err
+	}
+	if len(filled) > 0 && !s.data {
+		return "", fmt.Errorf("the migrations leave rows in %s, which only --data puts into the file", strings.Join(filled, ", "))
+	}
+	body, err := s.dump(ctx)
+	if err != nil {
+		return "", err
+	}
+	text := "-- pgdbm:replaces " + old.span() + "\n\n"
+	if strings.Contains(body, "CREATE FUNCTION ") || strings.Contains(body, "CREATE PROCEDURE ") {
+		// pg_dump writes functions before the tables that they read.
+		text += "SET LOCAL check_function_bodies = false;\n\n"
+	}
+	text += body
+	return text, s.compare(ctx, made, old.above, text)
+}
+
+func (s *squash) attach(ctx context.Context, schema string, files fs.FS) (*pgdbm.DB, error) {
+	db, err := s.pool.Schema(schema)
+	if err != nil {
+		return nil, err
+	}
+	m := s.module
+	m.Files = files
+	attached, err := pgdbm.Attach(ctx, db, m)
+	if err != nil {
+		return nil, err
+	}
+	return attached.DB, nil
+}
+
+func (s *squash) dump(ctx context.Context) (string, error) {
+	options := []string{"--schema-only"}
+	if s.data {
+		options = []string{"--column-inserts", "--rows-per-insert=100"}
+	}
+	text, err := pgDump(ctx, s.url, squashSchema, options...)
+	if err != nil {
+		return "", err
+	}
+	stable, err := stableDump(text)
+	if err != nil {
+		return "", err
+	}
+	return templated(string(stable), squashSchema)
+}
+
+// compare applies the new file to a schema of its own and compares it with what
+// the old ones have made.
+func (s *squash) compare(ctx context.Context, made *pgdbm.DB, version int64, text string) error {
+	files := fstest.MapFS{fmt.Sprintf("%d_squash.sql", version): {Data: []byte(text)}}
+	again, err := s.attach(ctx, squashedSchema, files)
+	if err != nil {
+		return fmt.Errorf("what would be written does not run: %w", err)
+	}
+	m := s.module
+	m.Files = files
+	v, err := migrate.Verify(ctx, again, m, &migrate.VerifyOptions{Against: made})
+	if err != nil {
+		return err
+	}
+	for _, d := range v.Differences {
+		return fmt.Errorf("what would be written does not make the same: %s %s is %q, not %q", d.Kind, d.Name, d.Have, d.Want)
+	}
+	return sameRows(ctx, made, again)
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdbm/pgdbm"
+)
+
+// outsideSQL names what a database has outside a schema, extensions and what
+// belongs to them not counted.
+const outsideSQL = `SELECT what || ' ' || name FROM (
+	SELECT 'schema' AS what, nspname::text AS name FROM pg_namespace
+	WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public', 'pgdbm', $1)
+	UNION ALL SELECT 'relation', c.oid::regclass::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace
+		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND deptype = 'e')
+	UNION ALL SELECT 'function', p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
+		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND deptype = 'e')
+	UNION ALL SELECT 'type', t.oid::regtype::text FROM pg_type t WHERE typnamespace = 'public'::regnamespace AND typrelid = 0 AND typelem = 0
+		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND deptype IN ('e', 'i'))
+	UNION ALL SELECT 'publication', pubname FROM pg_publication
+	UNION ALL SELECT 'event trigger', evtname FROM pg_event_trigger
+	UNION ALL SELECT 'foreign server', srvname FROM pg_foreign_server
+	UNION ALL SELECT 'role', rolname FROM pg_roles WHERE rolname !~ '^pg_' AND oid <> 10
+) outside ORDER BY 1`
+
+// refuseOutside refuses migrations that have made something that a dump of their
+// schema does not have.
+func refuseOutside(ctx context.Context, db *pgdbm.DB) error {
+	names, err := pgdbm.All[string](ctx, db, outsideSQL, db.Schema())
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("the migrations make what is not in their schema: %s", strings.Join(names, ", "))
+	}
+	return err
+}
+
+// tables lists the tables of a handle's schema.
+func tables(ctx context.Context, db *pgdbm.DB) ([]string, error) {
+	return pgdbm.All[string](ctx, db, `SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relkind = 'r' ORDER BY 1`, db.Schema())
+}
+
+// filledTables lists those that have rows.
+func filledTables(ctx context.Context, db *pgdbm.DB) ([]string, error) {
+	names, err := tables(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	var filled []string
+	for _, name := range names {
+		has, err := pgdbm.Value[bool](ctx, db, "SELECT EXISTS (SELECT FROM "+pgx.Identifier{db.Schema(), name}.Sanitize()+")")
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			filled = append(filled, name)
+		}
+	}
+	return filled, nil
+}
+
+// sameRows compares the rows of two schemas, in which each may name its own
+// schema.
+func sameRows(ctx context.Context, made, again *pgdbm.DB) error {
+	names, err := tables(ctx, made)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		var sums [2]string
+		for i, db := range []*pgdbm.DB{made, again} {
+			sums[i], err = pgdbm.Value[string](ctx, db, `SELECT count(*) || ' ' || coalesce(md5(string_agg(line, ',' ORDER BY line)), '')
+				FROM (SELECT replace(t::text, $1, '') AS line FROM `+pgx.Identifier{db.Schema(), name}.Sanitize()+` t) x`, db.Schema())
+			if err != nil {
+				return err
+			}
+		}
+		if sums[0] != sums[1] {
+			return fmt.Errorf("what would be written does not make the same rows of table %s", name)
+		}
+	}
+	return nil
+}
