@@ -44,15 +44,7 @@ func (h *handle) checkBatch(b *pgx.Batch) error {
 // where those are asked for.
 func (h *handle) sendBatch(ctx context.Context, conn *pgx.Conn, b *pgx.Batch) pgx.BatchResults {
 	c := h.core.statements
-	begins := begins(b)
-	pooled := false
-	if begins {
-		var err error
-		if pooled, err = c.Pooled(ctx, conn); err != nil {
-			return pgx.FailedBatchResults(b, err)
-		}
-	}
-	if !c.Batches(conn, b) || begins && !pooled {
+	if !c.Batches(conn, b) {
 		expanded, err := h.expandBatch(b)
 		if err != nil {
 			return pgx.FailedBatchResults(b, err)
@@ -62,11 +54,11 @@ func (h *handle) sendBatch(ctx context.Context, conn *pgx.Conn, b *pgx.Batch) pg
 		}
 		return conn.SendBatch(ctx, expanded)
 	}
-	if !begins {
+	if !begins(b) {
 		return c.SendBatch(ctx, conn, h.ns.Namespace, b, nil)
 	}
-	// pgx would give the statements names, which a pooler does not carry over. A
-	// round trip more begins the transaction.
+	// pgx would give the statements names of its own, which a pooler does not carry
+	// over and a changed table makes stale. A round trip more begins the transaction.
 	tx, err := conn.BeginTx(ctx, batchTxOptions(b))
 	if err != nil {
 		return pgx.FailedBatchResults(b, err)

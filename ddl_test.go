@@ -250,3 +250,35 @@ func TestErrorsOfTheStatementItselfAreNotStale(t *testing.T) {
 		}
 	}
 }
+
+func TestABatchThatBeginsATransactionIsStaleOnceAtTheMost(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t, pgdbm.Config{MaxConns: 1})
+	db := changedTable(t, pool, "s")
+	use := func() error {
+		var b pgx.Batch
+		b.BeginTx(pgx.TxOptions{})
+		b.Queue(`UPDATE {{tables.items}} SET word = $1, id = $2`, "hot", 1)
+		br := db.SendBatch(t.Context(), &b)
+		err := br.Close()
+		if err != nil {
+			_ = br.Tx().Rollback(t.Context())
+			return err
+		}
+		return br.Tx().Commit(t.Context())
+	}
+	if err := use(); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []string{"text to enum", "wider", "a new table"} {
+		if _, err := admin(t, pool).Exec(t.Context(), strings.ReplaceAll(changes[change], "?", "s")); err != nil {
+			t.Fatal(err)
+		}
+		if err := use(); err != nil && !errors.Is(err, pgdbm.ErrStalePlan) {
+			t.Errorf("%s: %v", change, err)
+		}
+		if err := use(); err != nil {
+			t.Errorf("%s: run again: %v", change, err)
+		}
+	}
+}

@@ -22,8 +22,7 @@ type item struct {
 }
 
 // Batches reports whether the batches of a connection are this package's to
-// send, and not pgx's. A batch that begins a transaction is pgx's, too, unless a
-// pooler forbids its named statements: see Begins.
+// send, and not pgx's.
 func (c *Cache) Batches(conn *pgx.Conn, b *pgx.Batch) bool {
 	s := c.session(conn)
 	return s.shares() && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return s.isNamed(q.SQL) })

@@ -207,8 +207,15 @@ func (k *call) ask(ctx context.Context, a *attempt, formats []int16) error {
 		return k.abandon(a, unexpected(result))
 	}
 	if !a.description.takes(k.conn.TypeMap(), sd.ParamOIDs) {
-		_, _ = a.reader.Close() // it is thrown away
-		return k.abandon(a, errOtherTypes)
+		_, err := a.reader.Close() // the rows are thrown away
+		if closeErr := p.Close(); err == nil {
+			err = closeErr
+		}
+		a.pipeline = nil
+		if err == nil {
+			err = errOtherTypes
+		}
+		return err
 	}
 	k.learned(a.asked)
 	return nil

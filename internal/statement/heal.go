@@ -5,9 +5,6 @@ import "context"
 // heal forgets what an error shows to be wrong and reports whether the call may
 // be tried again. The error it returns is the one for the caller otherwise.
 func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retry bool, _ error) {
-	if ctx.Err() != nil {
-		return false, err
-	}
 	if k.conn.IsClosed() {
 		// Killed at the same moment: it is for the caller to take another one.
 		if judge(err, a.prepared != nil || a.holds) == surely {
@@ -19,6 +16,9 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 		// Whatever has come of it, it was run with the wrong types.
 		k.said = k.learned(a.asked)
 		return true, err
+	}
+	if ctx.Err() != nil {
+		return false, err
 	}
 	named := a.prepared != nil
 	verdict := perhaps

@@ -158,11 +158,3 @@ func (c *Cache) refuse(ctx context.Context, conn *pgx.Conn, s *session) error {
 	}
 	return nil
 }
-
-// Pooled reports whether a pooler stands between a connection and the server. It
-// may ask, in a round trip.
-func (c *Cache) Pooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
-	s := c.session(conn)
-	err := c.detect(ctx, conn, s)
-	return s.pooler == pooled, err
-}
