@@ -319,7 +319,10 @@ func lineStart(s string, offset int) int { return strings.LastIndexByte(s[:offse
 
 // parse checks the text.
 func (f *File) parse() error {
-	var err error
+	err := f.unwrap()
+	if err != nil {
+		return err
+	}
 	if f.format != "" {
 		f.template = sqltemplate.Verbatim(f.Source)
 	} else if f.template, err = sqltemplate.ParseFile(f.Source); err != nil {
