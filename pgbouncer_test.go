@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,10 +36,11 @@ func TestEveryReadThroughPgBouncerIsTheRightTenants(t *testing.T) {
 	var log logRecorder
 	dbs := tenants(t, schemas, pgdbm.Config{URL: url, MaxConns: goroutines, Logger: slog.New(&log)})
 	ctx := t.Context()
+	var done atomic.Int64
 	var wg sync.WaitGroup
 	for range goroutines {
 		wg.Go(func() {
-			for n := range reads / goroutines {
+			for n := done.Add(1); n <= reads; n = done.Add(1) {
 				db := dbs[rand.IntN(schemas)]
 				id := rand.IntN(20) + 1
 				var got string
