@@ -13,6 +13,7 @@ import (
 func pure(sql string) bool {
 	lex := sqltemplate.NewLexer(sql)
 	word := "" // of the token before, if it was one
+	dot := false
 	first := true
 	for {
 		tok, ok := lex.Next()
@@ -28,14 +29,18 @@ func pure(sql string) bool {
 			if first && !queries[word] || writes[word] {
 				return false
 			}
+			if dot {
+				word = "." + word // a function of somebody's own is on no list
+			}
 		case sqltemplate.QuotedIdent:
-			word = text // a function by a quoted name is on no list
+			word = text // nor is one by a quoted name
 		default:
 			if strings.HasPrefix(text, "(") && word != "" && !harmless[word] {
 				return false
 			}
 			word = ""
 		}
+		dot = strings.HasSuffix(text, ".")
 		first = false
 	}
 }
@@ -62,7 +67,7 @@ var (
 		count sum min max avg stddev variance array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg bool_and bool_or every
 		row_number rank dense_rank percent_rank ntile lag lead first_value last_value nth_value percentile_cont percentile_disc mode
 		now clock_timestamp date_trunc date_part age to_char to_date to_timestamp make_date make_interval make_timestamp make_timestamptz
-		abs ceil ceiling floor round trunc mod power sqrt sign exp ln log width_bucket
+		abs ceil ceiling floor round trunc mod power sqrt sign exp ln width_bucket
 		lower upper initcap length char_length octet_length substring substr position left right lpad rpad trim btrim ltrim rtrim overlay
 		replace split_part concat concat_ws format md5 encode decode regexp_replace regexp_match starts_with reverse repeat strpos chr ascii
 		unnest generate_series array_length cardinality array_position array_append array_cat array_remove array_to_string string_to_array

@@ -19,6 +19,9 @@ func TestOnlyTextsThatReadArePure(t *testing.T) {
 		`SELECT nextval('s')`:                                                     false,
 		`SELECT "s"."f"($1)`:                                                      false,
 		`SELECT s.f ($1)`:                                                         false,
+		`SELECT "s".format($1)`:                                                   false, // of s, whatever it does
+		`SELECT s . /* */ count($1)`:                                              false,
+		`SELECT t.id FROM "s"."t" t WHERE t.id IN ($1)`:                           true,
 		`SELECT "count"(*) FROM "s"."t"`:                                          false, // it is, but who would write that
 		`SELECT pg_advisory_lock($1)`:                                             false,
 		`INSERT INTO "s"."t" VALUES ($1)`:                                         false,
