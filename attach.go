@@ -156,7 +156,11 @@ func (s sourced) bind(ctx context.Context, m *loaded, attached map[string]string
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
 	}
 	aliases[m.Name] = schema
-	return s.pool.core.handle(schema, m.Name, aliases)
+	var lim *limits
+	if s.handle != nil {
+		lim = s.handle.limits
+	}
+	return s.pool.core.handle(schema, m.Name, aliases, lim)
 }
 
 // resolve completes aliases with the modules that m requires.
@@ -275,7 +279,7 @@ func (c *core) runner(schema string) *engine.Runner {
 	caller := callerOutside()
 	return &engine.Runner{
 		Acquire: func(ctx context.Context) (*pgx.Conn, func(discard bool), error) {
-			l, err := c.acquire(ctx, schema, "")
+			l, err := c.acquireUnlimited(ctx, schema)
 			if err != nil {
 				return nil, nil, err
 			}

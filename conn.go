@@ -35,7 +35,7 @@ func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn
 	if c := db.h.core; c.held != nil {
 		return c.withHeld(ctx, db.h, fn)
 	}
-	l, err := db.h.core.acquire(ctx, db.h.schema, "")
+	l, err := db.h.core.acquire(ctx, db.h, "")
 	if err != nil {
 		return err
 	}

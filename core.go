@@ -28,12 +28,12 @@ type core struct {
 	acquireTimeout time.Duration
 	maxConns       int64
 	statements     *statement.Cache
+	gate           *gate
 	run            executor
 	held           *bridge.Held // the transaction that all handles live in; mostly nil
 	entry          *poolEntry
 
 	closing atomic.Bool     // set under mu; read without it as an early refusal
-	wanted  atomic.Int64    // connections held or asked for
 	life    context.Context // ends with closing, for those who wait for a connection
 	refuse  context.CancelFunc
 
@@ -51,6 +51,7 @@ func newCore(p *pgxpool.Pool, owned bool, schemas int) *core {
 	c.statements = statement.New(schemas, c.sawPooler)
 	c.life, c.refuse = context.WithCancel(context.Background())
 	c.maxConns = int64(p.Config().MaxConns)
+	c.gate = newGate(int(c.maxConns))
 	c.leases.prev, c.leases.next = &c.leases, &c.leases
 	c.run = &poolExecutor{c}
 	return c
@@ -78,6 +79,7 @@ type lease struct {
 	core   *core
 	conn   *pgxpool.Conn
 	schema string
+	share  string // whose part of the pool it is; empty: nobody's
 	sql    string // of a single statement; else the call stack says who it is
 	since  time.Time
 	pcs    [8]uintptr
@@ -94,37 +96,49 @@ type lease struct {
 
 var leasePool = sync.Pool{New: func() any { return new(lease) }}
 
-// acquire takes a connection on behalf of a handle bound to schema. sql, if
-// not empty, is the statement that it is for and whose end gives it back; other
-// users are known by their call stack, which costs as much as a twentieth of a
-// fast query.
-func (c *core) acquire(ctx context.Context, schema, sql string) (*lease, error) {
+// acquire takes a connection on behalf of a handle. sql, if not empty, is the
+// statement that it is for and whose end gives it back; other users are known by
+// their call stack, which costs as much as a twentieth of a fast query.
+func (c *core) acquire(ctx context.Context, h *handle, sql string) (*lease, error) {
+	return c.acquireAs(ctx, h.schema, h.schema, h.limits, sql)
+}
+
+// acquireUnlimited takes a connection that counts for no schema's share. schema
+// says for whom it is held.
+func (c *core) acquireUnlimited(ctx context.Context, schema string) (*lease, error) {
+	return c.acquireAs(ctx, schema, "", nil, "")
+}
+
+func (c *core) acquireAs(ctx context.Context, schema, share string, lim *limits, sql string) (*lease, error) {
 	if c.closing.Load() {
 		return nil, ErrClosed
 	}
 	if holding(ctx, c.pgx) {
 		return nil, ErrNestedAcquire
 	}
-	conn, err := c.acquireConn(ctx)
+	now := time.Now()
+	conn, waited, err := c.acquireConn(ctx, share, lim, now)
 	if err != nil {
-		c.wanted.Add(-1)
 		if c.closing.Load() {
 			return nil, ErrClosed
 		}
 		return nil, err
 	}
+	if waited {
+		now = time.Now()
+	}
 	l := leasePool.Get().(*lease)
-	l.core, l.conn, l.schema, l.sql, l.since = c, conn, schema, sql, time.Now()
+	l.core, l.conn, l.schema, l.share, l.sql, l.since = c, conn, schema, share, sql, now
 	l.npcs = 0
 	if sql == "" {
-		l.npcs = runtime.Callers(3, l.pcs[:])
+		l.npcs = runtime.Callers(4, l.pcs[:])
 	}
 
 	c.mu.Lock()
 	if c.closing.Load() {
 		c.mu.Unlock()
-		c.wanted.Add(-1)
 		conn.Release()
+		c.gate.give(share)
 		return nil, ErrClosed
 	}
 	l.prev, l.next = c.leases.prev, &c.leases
@@ -134,27 +148,47 @@ func (c *core) acquire(ctx context.Context, schema, sql string) (*lease, error) 
 	return l, nil
 }
 
-// acquireConn counts as wanting a connection from here on, whatever it returns.
-func (c *core) acquireConn(ctx context.Context) (*pgxpool.Conn, error) {
-	if c.wanted.Add(1) > c.maxConns {
-		// The call may have to wait, perhaps for one that never comes back:
-		// pgxpool would not wake it when the pool closes.
-		waiting, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(c.life, cancel)()
-		ctx = waiting
+// acquireConn takes a connection's token and then the connection, and reports
+// whether it had to wait for the token.
+func (c *core) acquireConn(ctx context.Context, share string, lim *limits, now time.Time) (_ *pgxpool.Conn, waited bool, _ error) {
+	timeout := c.acquireTimeout
+	if lim != nil && lim.timeout > 0 {
+		timeout = lim.timeout
 	}
-	if c.acquireTimeout <= 0 {
-		return c.pgx.Acquire(ctx)
+	if timeout <= 0 {
+		return c.acquireWithin(ctx, share, lim, now)
 	}
-	limited, cancel := context.WithTimeout(ctx, c.acquireTimeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	conn, err := c.pgx.Acquire(limited)
+	conn, waited, err := c.acquireWithin(limited, share, lim, now)
 	if err != nil && ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
 		s := c.pgx.Stat()
-		return nil, fmt.Errorf("%w: %d of %d in use after %v", ErrAcquireTimeout, s.AcquiredConns(), s.MaxConns(), c.acquireTimeout)
+		return nil, waited, fmt.Errorf("%w: %d of %d in use after %v", ErrAcquireTimeout, s.AcquiredConns(), s.MaxConns(), timeout)
 	}
-	return conn, err
+	return conn, waited, err
+}
+
+func (c *core) acquireWithin(ctx context.Context, share string, lim *limits, now time.Time) (_ *pgxpool.Conn, waited bool, _ error) {
+	w, err := c.gate.take(share, lim, now)
+	if err != nil {
+		return nil, false, err
+	}
+	if w != nil {
+		// It may wait for one that never comes back; closing the pool ends that.
+		waiting, cancel := context.WithCancel(ctx)
+		stop := context.AfterFunc(c.life, cancel)
+		err := c.gate.wait(waiting, w)
+		stop()
+		cancel()
+		if err != nil {
+			return nil, true, err
+		}
+	}
+	conn, err := c.pgx.Acquire(ctx)
+	if err != nil {
+		c.gate.give(share)
+	}
+	return conn, w != nil, err
 }
 
 // release gives the connection back. It must be called exactly once.
@@ -171,9 +205,9 @@ func (l *lease) end(discard bool) {
 	c.inUse--
 	last := c.inUse == 0 && c.closing.Load()
 	c.mu.Unlock()
-	c.wanted.Add(-1)
 
-	l.core, l.conn, l.schema, l.sql = nil, nil, "", ""
+	share := l.share
+	l.core, l.conn, l.schema, l.share, l.sql = nil, nil, "", "", ""
 	leasePool.Put(l)
 
 	if discard || statement.Spent(conn.Conn()) {
@@ -183,6 +217,7 @@ func (l *lease) end(discard bool) {
 		cancel()
 	}
 	conn.Release()
+	c.gate.give(share)
 	if last {
 		close(c.drained)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -30,6 +32,28 @@ type HandleConfig struct {
 	// Aliases maps module names to schemas, for {{tables.module.x}}. An alias
 	// wins over what the ledger says about a module in Requires.
 	Aliases map[string]string
+
+	// MaxConns is how many connections of the pool the schema may hold at a time,
+	// transactions and open result sets included. Calls beyond wait, and keep no
+	// other schema waiting. It is checked for calls through this handle and counts
+	// those through all handles of the schema. Zero: four fifths of the pool while
+	// other schemas use it, too, and all of it otherwise, as in a pool of less than
+	// 5 connections.
+	MaxConns int
+	// MinConns is how many connections are kept for the schema: others do not get
+	// them while it does not hold as many. It lasts until the pool is closed or
+	// another handle of the schema has another MinConns that is not zero. Zero:
+	// nothing changes.
+	MinConns int
+	// MaxWaiting is how many calls of the schema may wait for a connection; the
+	// next one fails with ErrSchemaBusy. Zero: any number. Negative: none.
+	MaxWaiting int
+	// AcquireTimeout bounds the wait for a connection; past it the call fails with
+	// ErrAcquireTimeout. Zero: Config.AcquireTimeout.
+	AcquireTimeout time.Duration
+	// Weight is the schema's part of the connections when schemas compete for
+	// them: one with weight 2 gets twice as many as one with 1. Zero: 1.
+	Weight float64
 }
 
 // Schema returns a handle bound to the schema name. Nothing is created and
@@ -41,20 +65,52 @@ func (p *Pool) Schema(name string) (*DB, error) {
 
 // Handle returns a handle as c describes it; see [Pool.Schema].
 func (p *Pool) Handle(c HandleConfig) (*DB, error) {
-	db, err := p.core.handle(c.Schema, "", c.Aliases)
+	lim, err := c.limits(int(p.core.maxConns))
 	if err != nil {
 		return nil, fmt.Errorf("pgdbm: handle: %w", err)
+	}
+	db, err := p.core.handle(c.Schema, "", c.Aliases, lim)
+	if err != nil {
+		return nil, fmt.Errorf("pgdbm: handle: %w", err)
+	}
+	if c.MinConns > 0 {
+		if err := p.core.gate.keep(c.Schema, c.MinConns); err != nil {
+			return nil, fmt.Errorf("pgdbm: handle: MinConns: %w", err)
+		}
 	}
 	return db, nil
 }
 
-func (c *core) handle(schema, module string, aliases map[string]string) (*DB, error) {
+// limits returns nil where c sets none. The pool has n connections.
+func (c HandleConfig) limits(n int) (*limits, error) {
+	switch {
+	case c.MaxConns < 0:
+		return nil, fmt.Errorf("MaxConns: %d is negative", c.MaxConns)
+	case c.MinConns < 0:
+		return nil, fmt.Errorf("MinConns: %d is negative", c.MinConns)
+	case c.MinConns > n:
+		return nil, fmt.Errorf("MinConns: %d is more than the pool's %d", c.MinConns, n)
+	case c.MaxConns > 0 && c.MinConns > c.MaxConns:
+		return nil, fmt.Errorf("MinConns: %d is more than MaxConns, %d", c.MinConns, c.MaxConns)
+	case c.AcquireTimeout < 0:
+		return nil, fmt.Errorf("AcquireTimeout: %v is negative", c.AcquireTimeout)
+	case !(c.Weight >= 0) || math.IsInf(c.Weight, 0):
+		return nil, fmt.Errorf("Weight: %v is not a weight", c.Weight)
+	}
+	l := limits{max: c.MaxConns, waiting: c.MaxWaiting, weight: c.Weight, timeout: c.AcquireTimeout}
+	if l == (limits{}) {
+		return nil, nil
+	}
+	return &l, nil
+}
+
+func (c *core) handle(schema, module string, aliases map[string]string, lim *limits) (*DB, error) {
 	names, err := c.statements.Namespace(schema, aliases)
 	if err != nil {
 		return nil, err
 	}
 	ns := &namespace{Namespace: names, aliases: maps.Clone(aliases)}
-	return &DB{&handle{core: c, ns: ns, schema: schema, module: module}}, nil
+	return &DB{&handle{core: c, ns: ns, schema: schema, module: module, limits: lim}}, nil
 }
 
 // Exec, Query and the others do what *pgxpool.Pool's methods of these names
@@ -110,7 +166,7 @@ func (db *DB) begin(ctx context.Context, o pgx.TxOptions) (*Tx, error) {
 	if c := db.h.core; c.held != nil {
 		return c.beginHeld(ctx, db.h)
 	}
-	l, err := db.h.core.acquire(ctx, db.h.schema, "")
+	l, err := db.h.core.acquire(ctx, db.h, "")
 	if err != nil {
 		return nil, err
 	}

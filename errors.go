@@ -46,6 +46,10 @@ var (
 	// reachable with errors.As.
 	ErrStalePlan = statement.ErrStale
 
+	// ErrSchemaBusy is returned when as many calls of a schema wait for a
+	// connection as [HandleConfig.MaxWaiting] allows.
+	ErrSchemaBusy = errors.New("pgdbm: too many calls of the schema wait for a connection")
+
 	// ErrAcquireTimeout is returned when no connection was free within
 	// [Config.AcquireTimeout].
 	ErrAcquireTimeout = errors.New("pgdbm: no connection free within the acquire timeout")

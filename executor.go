@@ -36,7 +36,8 @@ type handle struct {
 	core   *core
 	ns     *namespace
 	schema string
-	module string // set by Attach, else empty
+	module string  // set by Attach, else empty
+	limits *limits // nil: none of its own
 }
 
 func (h *handle) expand(sql string) (string, error) {
@@ -85,7 +86,7 @@ func (e *poolExecutor) exec(ctx context.Context, h *handle, sql string, args []a
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	l, err := e.core.acquire(ctx, h.schema, sql)
+	l, err := e.core.acquire(ctx, h, sql)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
@@ -101,7 +102,7 @@ func (e *poolExecutor) query(ctx context.Context, h *handle, sql string, args []
 	if err != nil {
 		return errRows{err}, err
 	}
-	l, err := e.core.acquire(ctx, h.schema, "")
+	l, err := e.core.acquire(ctx, h, "")
 	if err != nil {
 		return errRows{err}, err
 	}
@@ -128,7 +129,7 @@ func (e *poolExecutor) queryRow(ctx context.Context, h *handle, sql string, args
 	if err != nil {
 		return errRow{err}
 	}
-	l, err := e.core.acquire(ctx, h.schema, sql)
+	l, err := e.core.acquire(ctx, h, sql)
 	if err != nil {
 		return errRow{err}
 	}
@@ -148,7 +149,7 @@ func (e *poolExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) p
 	if err := h.checkBatch(b); err != nil {
 		return h.failedBatch(b, err)
 	}
-	l, err := e.core.acquire(ctx, h.schema, "")
+	l, err := e.core.acquire(ctx, h, "")
 	if err != nil {
 		return h.failedBatch(b, err)
 	}
@@ -170,7 +171,7 @@ func (e *poolExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch) p
 }
 
 func (e *poolExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
-	l, err := e.core.acquire(ctx, h.schema, "")
+	l, err := e.core.acquire(ctx, h, "")
 	if err != nil {
 		return 0, err
 	}

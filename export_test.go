@@ -1,5 +1,11 @@
 package pgdbm
 
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
 // Identity is what the registry knows about a pool.
 type Identity struct {
 	Address, Database, User      string // as configured
@@ -25,4 +31,47 @@ func ParseConfig(c Config) (target string, err error) {
 		return "", err
 	}
 	return pc.ConnConfig.Host + " " + pc.ConnConfig.Database + " " + pc.ConnConfig.User, nil
+}
+
+// Gate is what decides who gets a connection of a pool next, for its test.
+type Gate struct{ gate *gate }
+
+// NewGate returns the gate of a pool of n connections.
+func NewGate(n int) Gate { return Gate{newGate(n)} }
+
+// Take takes a token for a schema as a handle of this configuration does. ready is
+// nil when it has one at once.
+func (g Gate) Take(schema string, c HandleConfig) (ready <-chan struct{}, cancel func(), err error) {
+	l, err := c.limits(g.gate.total)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := g.gate.take(schema, l, time.Now())
+	if w == nil {
+		return nil, nil, err
+	}
+	return w.granted, func() {
+		ctx, stop := context.WithCancel(context.Background())
+		stop()
+		if g.gate.wait(ctx, w) == nil { // it came first
+			g.gate.give(schema)
+		}
+	}, nil
+}
+
+// Give gives a token back.
+func (g Gate) Give(schema string) { g.gate.give(schema) }
+
+// Keep reserves n tokens.
+func (g Gate) Keep(schema string, n int) error { return g.gate.keep(schema, n) }
+
+// Idle reports what is not as in a new gate.
+func (g Gate) Idle() error {
+	g.gate.mu.Lock()
+	defer g.gate.mu.Unlock()
+	if g.gate.free != g.gate.total || len(g.gate.shares) != 0 || len(g.gate.waiting) != 0 || g.gate.reserved != 0 {
+		return fmt.Errorf("%d of %d tokens are free, %d are reserved, %d shares, %d of them waiting",
+			g.gate.free, g.gate.total, g.gate.reserved, len(g.gate.shares), len(g.gate.waiting))
+	}
+	return nil
 }

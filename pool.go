@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -67,6 +68,9 @@ func Borrow(p *pgxpool.Pool) (*Pool, error) {
 		return nil, errors.New("pgdbm: borrow: nil *pgxpool.Pool")
 	}
 	c := newCore(p, false, 0)
+	if g := gateOf(p); g != nil {
+		c.gate = g
+	}
 	// A duplicate is a warning here, whatever the other pool's policy: Borrow
 	// opened nothing.
 	_ = c.register(serverID{}, callerOutside(), DuplicateWarn)
@@ -79,7 +83,7 @@ func (p *Pool) Ping(ctx context.Context) error {
 		_, err := held.Tx.Exec(ctx, "")
 		return err
 	}
-	l, err := p.core.acquire(ctx, "", "")
+	l, err := p.core.acquireUnlimited(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,7 @@ func (p *Pool) Ping(ctx context.Context) error {
 }
 
 // Stat returns a snapshot of the pool's counters. It takes no connection.
-func (p *Pool) Stat() Stat { return Stat{p.core.pgx.Stat()} }
+func (p *Pool) Stat() Stat { return Stat{p.core.pgx.Stat(), p.core.gate.snapshot()} }
 
 // Pgx returns the pgxpool.Pool below, for what this package does not offer. It
 // belongs to p: do not close it.
@@ -119,7 +123,18 @@ func (p *Pool) Close() {
 	}
 }
 
-// Stat is a snapshot of a pool's counters; the methods are pgxpool's.
+// Stat is a snapshot of a pool's counters; the methods are pgxpool's, and Schemas.
 type Stat struct {
 	*pgxpool.Stat
+	schemas []SchemaStat
 }
+
+// SchemaStat is what a schema has of a pool at one moment.
+type SchemaStat struct {
+	Schema  string
+	Held    int // connections in use through handles of the schema
+	Waiting int // calls that wait for one
+}
+
+// Schemas lists the schemas that hold connections or wait for one, by name.
+func (s Stat) Schemas() []SchemaStat { return slices.Clone(s.schemas) }

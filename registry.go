@@ -96,6 +96,19 @@ func (c *core) register(id serverID, where string, policy DuplicatePolicy) error
 	return nil
 }
 
+// gateOf returns the gate of a pool that is borrowed already, or was opened by
+// this package, so that all its users share its connections fairly.
+func gateOf(p *pgxpool.Pool) *gate {
+	open.mu.Lock()
+	defer open.mu.Unlock()
+	for _, e := range open.entries {
+		if c := e.core.Value(); c != nil && c.pgx == p {
+			return c.gate
+		}
+	}
+	return nil
+}
+
 // neighbours are the open pools that matter to a new one.
 type neighbours struct {
 	known bool         // the new one is not new: it was borrowed again
@@ -280,7 +293,7 @@ const (
 // every pooler and prepares nothing.
 func (c *core) askServer(ctx context.Context) (serverID, error) {
 	var id serverID
-	l, err := c.acquire(ctx, "", "")
+	l, err := c.acquireUnlimited(ctx, "")
 	if err != nil {
 		return id, err
 	}
