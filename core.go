@@ -129,6 +129,7 @@ func (c *core) acquireAs(ctx context.Context, schema, share string, lim *limits,
 	}
 	l := leasePool.Get().(*lease)
 	l.core, l.conn, l.schema, l.share, l.sql, l.since = c, conn, schema, share, sql, now
+	c.statements.Renew(now)
 	l.npcs = 0
 	if sql == "" {
 		l.npcs = runtime.Callers(4, l.pcs[:])

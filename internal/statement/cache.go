@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unique"
 )
 
@@ -32,6 +33,8 @@ type Cache struct {
 	mu      sync.Mutex // guards indexes
 	indexes map[unique.Handle[string]]int
 
+	renewed atomic.Int64 // when everything was last forgotten, in nanoseconds
+
 	budget int
 	pooler func()
 	told   atomic.Bool
@@ -45,6 +48,18 @@ func New(budget int, pooler func()) *Cache {
 		budget = DefaultBudget
 	}
 	return &Cache{budget: budget, pooler: pooler, indexes: make(map[unique.Handle[string]]int)}
+}
+
+// renewAfter is how long descriptions are believed. The server accepts most
+// arguments of a type that was right once.
+const renewAfter = 30 * time.Minute
+
+// Renew tells the cache what time it is.
+func (c *Cache) Renew(now time.Time) {
+	last := c.renewed.Load()
+	if now.UnixNano()-last > int64(renewAfter) && c.renewed.CompareAndSwap(last, now.UnixNano()) && last != 0 {
+		c.Changed()
+	}
 }
 
 // Changed tells the cache that this process has changed tables.
