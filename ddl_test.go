@@ -282,3 +282,20 @@ func TestABatchThatBeginsATransactionIsStaleOnceAtTheMost(t *testing.T) {
 		}
 	}
 }
+
+// What a procedure has committed stays when it fails afterwards.
+func TestAProcedureThatFailsIsNotRunAgain(t *testing.T) {
+	t.Parallel()
+	db := notes(t, pgdbm.Config{MaxConns: 1})
+	mustExec(t, db, `CREATE PROCEDURE {{functions.fails}}(n int) LANGUAGE plpgsql AS $$ BEGIN
+		INSERT INTO {{tables.notes}} VALUES (n); COMMIT; EXECUTE 'EXECUTE none'; END $$`)
+	for n := 1; n <= 6; n++ {
+		_, err := db.Exec(t.Context(), `CALL {{functions.fails}}($1)`, n)
+		if wantState(t, err, "26000"); errors.Is(err, pgdbm.ErrStalePlan) {
+			t.Errorf("call %d: %v", n, err)
+		}
+		if got := count(t, db); got != n {
+			t.Fatalf("%d notes after %d calls", got, n)
+		}
+	}
+}

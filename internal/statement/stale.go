@@ -26,6 +26,9 @@ const (
 // judge reads an error of a statement. The texts of the server's messages are
 // translated; the names of its functions are not.
 //
+// An error that has a context comes from a function or a procedure that the
+// statement called, which may have committed something before.
+//
 // known says that the statement was prepared, or described, in this very
 // namespace before.
 func judge(err error, known bool) stale {
@@ -35,11 +38,11 @@ func judge(err error, known bool) stale {
 	}
 	switch pe.Code {
 	case "0A000": // feature_not_supported: cached plan must not change result type
-		if pe.Routine == "RevalidateCachedQuery" {
+		if pe.Routine == "RevalidateCachedQuery" && pe.Where == "" {
 			return surely
 		}
 	case "26000": // invalid_sql_statement_name
-		if known {
+		if known && pe.Where == "" {
 			return surely
 		}
 	case "08P01": // protocol_violation: as many formats as there were columns
@@ -63,12 +66,17 @@ func judge(err error, known bool) stale {
 
 // doubt: a parameter may have gone with a type that fitted before the tables
 // changed. What the server parsed once, it refuses only when something has
-// changed; but a function that the statement calls may be wrong, too.
+// changed.
 func doubt(pe *pgconn.PgError, known bool) stale {
-	if known && pe.Where == "" {
+	switch {
+	case !known:
+		return perhaps
+	case pe.Where == "":
 		return surely
+	case pe.Code == "22P03":
+		return perhaps // its context is the parameter
 	}
-	return perhaps
+	return fresh
 }
 
 // asStale makes an error one that the caller can tell from the statement's own.
