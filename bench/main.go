@@ -58,6 +58,7 @@ var benches = []bench{
 	{"expand", "the template of a query with two tables, and strings.ReplaceAll", expand},
 	{"tenants", "point reads over many schemas through handles, and through raw pgxpool in its default mode", tenants},
 	{"ddl", "errors and time lost while tables change under statements, through a handle and raw pgxpool", ddl},
+	{"fairness", "a quiet schema beside a busy one on one pool, through handles and raw pgxpool", fairness},
 	{"migrate", "many schemas with migrate.Fleet, and with a goose Provider each", fleet},
 }
 

@@ -17,6 +17,7 @@ func TestBenchesPrintTheirDocumentedShape(t *testing.T) {
 		"expand":   {"ns", "allocs"},
 		"tenants":  {"uniform-p50", "round-trips", "zipf-p50", "single-p50", "bounded-p50", "backend-memory"},
 		"ddl":      {"errors", "tx-errors", "lost"},
+		"fairness": {"quiet-p50", "quiet-p99"},
 		"migrate":  {"provision", "add-column", "nothing-to-do", "nothing-to-do-10000"},
 	} {
 		var out strings.Builder

@@ -11,6 +11,13 @@ func median[T int | float64 | time.Duration](values []T) T {
 	return values[len(values)/2]
 }
 
+// percentile returns the value that p percent of values do not exceed. It sorts
+// them.
+func percentile(values []time.Duration, p int) time.Duration {
+	slices.Sort(values)
+	return values[min(len(values)-1, len(values)*p/100)]
+}
+
 // interleave times ours and peer in turn, n times each, changing which goes
 // first, and returns the medians.
 func interleave(n int, ours, peer func() error) (o, p time.Duration, err error) {
