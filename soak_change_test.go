@@ -117,7 +117,7 @@ func (s *soak) migrate(r *rand.Rand) {
 		case err == nil:
 			s.note("nothing to migrate")
 		case s.lost(err):
-			s.note("error: lost")
+			s.noteLost(err)
 		default:
 			s.t.Errorf("migrate: %v", err)
 		}

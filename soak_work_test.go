@@ -447,7 +447,7 @@ func (s *soak) failed(name string, n int, cancelled bool, err error) {
 	case cancelled:
 		s.note("cancelled")
 	case s.lost(err):
-		s.note("error: lost")
+		s.noteLost(err)
 	case n >= soakSchemas-soakDropped && slices.Contains([]string{"42P01", "3F000", "42704"}, code): // no table, schema or type
 		s.note("error: schema dropped")
 	case soakAtomic[name] && errors.Is(err, pgdbm.ErrStalePlan):
