@@ -29,9 +29,9 @@ test-matrix:
 	@set -e; for v in $(VERSIONS); do bin=$$($(GO) run ./cmd/pgdbm server fetch $$v); \
 		echo "==== PostgreSQL $$v: $$bin"; PGDBM_POSTGRES_BIN=$$bin $(MAKE) --no-print-directory test; done
 
-# Random statements in many schemas for five minutes, while tables change, calls
-# are cancelled and server processes killed; then deploys that race each other,
-# directly and through PgBouncer, with 50 processes of each kind killed.
+# Random statements in many schemas, while tables change, calls are cancelled and
+# server processes killed, five minutes directly and five through PgBouncer; then
+# deploys that race each other, both ways, with 50 processes of each kind killed.
 soak:
 	$(GO) test $(RACE) -count=1 -timeout 20m -v -run '^TestNothingGoesWrongUnderRandomChangesAndFailures$$' . -soak 5m
 	$(GO) test $(RACE) -count=1 -timeout 60m -v -run '^TestDeployRaces$$' ./internal/engine -kills 50

@@ -71,13 +71,17 @@ func (s *soak) change(r *rand.Rand) {
 	if _, err := conn.Exec(ctx, `SET lock_timeout = '1s'; SET client_min_messages = error`); err != nil {
 		s.t.Error(err)
 	}
-	for tick := time.NewTicker(30 * time.Millisecond); !s.done(); <-tick.C {
+	tick := time.NewTicker(30 * time.Millisecond)
+	for i := 0; !s.done(); i++ {
+		<-tick.C
 		n := soakDraw(r)
-		schema := s.dbs[n].Schema()
-		sql, done := strings.ReplaceAll(soakAlter[r.IntN(len(soakAlter))], "?", schema), "changed"
-		if n >= soakSchemas-soakDropped && r.IntN(2) == 0 {
-			sql, done = `DROP SCHEMA `+schema+` CASCADE`, "dropped"
+		sql, done := soakAlter[r.IntN(len(soakAlter))], "changed"
+		if i%20 == 10 {
+			n = soakSchemas - 1 - r.IntN(soakDropped)
+			sql, done = `DROP SCHEMA ? CASCADE`, "dropped"
 		}
+		schema := s.dbs[n].Schema()
+		sql = strings.ReplaceAll(sql, "?", schema)
 		_, err := conn.Exec(ctx, sql)
 		if err == nil && done == "dropped" {
 			<-tick.C
