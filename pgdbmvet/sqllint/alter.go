@@ -6,10 +6,6 @@ func (l *linter) alter(s *statement) {
 	switch {
 	case s.take("type"):
 		l.alterType(s)
-	case s.take("domain"):
-		if n, ok := s.name(); ok && l.hasUsers(n) && (s.is("add") && !s.has("not", "valid") || s.is("set", "not", "null")) {
-			l.say("domain-constraint", s.start, "")
-		}
 	case s.take("index"), s.take("sequence"):
 	case s.take("view"), s.take("materialized", "view"), s.take("foreign", "table"), s.take("schema"):
 		s.take("if", "exists")
@@ -91,18 +87,7 @@ func (l *linter) action(table name, a *statement) {
 		if n, ok := a.name(); ok && l.hasUsers(n) {
 			l.say("attach-partition", a.start, "")
 		}
-	case a.is("detach"):
-		strong = false
-		if a.has("concurrently") {
-			l.concurrently(a)
-		} else if !a.has("finalize") {
-			l.say("detach-partition", a.start, "")
-		}
-	case a.is("enable", "row", "level", "security"):
-		if !l.policies {
-			l.say("row-security", a.start, "")
-		}
-	case a.is("cluster"), a.is("set", "("), a.is("reset", "("), a.is("enable", "trigger"), a.is("set", "without"):
+	case a.is("detach"), a.is("cluster"), a.is("set", "("), a.is("reset", "("), a.is("enable", "trigger"), a.is("set", "without"):
 		strong = false
 	}
 	if a.has("cascade") && a.tokens[0].text == "drop" {
@@ -235,8 +220,6 @@ func (l *linter) alterColumn(table name, a *statement) {
 		if !l.known.notNull[table.key()+" "+column] {
 			l.say("set-not-null", a.start, column)
 		}
-	case a.is("drop", "not", "null"):
-		l.say("drop-not-null", a.start, column)
 	case a.is("add", "generated"):
 	}
 }

@@ -95,10 +95,6 @@ func (l *linter) create(s *statement) {
 		if n, ok := s.name(); ok && l.hasUsers(n) {
 			l.say("create-index", s.start, "")
 		}
-	case s.take("domain"):
-		if n, ok := s.name(); ok {
-			l.made[n.key()] = true
-		}
 	case s.take("type"):
 		if n, ok := s.name(); ok && s.is("as", "enum") {
 			l.made[n.key()] = true
@@ -136,8 +132,6 @@ func (l *linter) columnType(table name, column string, s *statement) {
 	at, kind := s.peek(0).start, l.readType(s)
 	l.known.column(table.key(), column, kind)
 	switch {
-	case kind == "char" || strings.HasPrefix(kind, "char(") || kind == "character" || strings.HasPrefix(kind, "character("):
-		l.say("char", at, column)
 	case kind == "json" || kind == "json[]":
 		l.say("json", at, column)
 	case kind == "timestamp" || strings.HasPrefix(kind, "timestamp(") && !strings.HasSuffix(kind, "withtimezone") || strings.HasSuffix(kind, "withouttimezone"):

@@ -65,7 +65,6 @@ type linter struct {
 	locked    []name          // tables with users that it locks against readers
 	notValid  map[string]bool // constraints that it adds NOT VALID
 	enumAdded map[string]bool // values, with their quotes, that it adds to an enum
-	policies  bool            // it makes policies for rows
 	found     []foundAt
 }
 
@@ -95,10 +94,8 @@ func (l *linter) file(t engine.Text) error {
 		if p.Kind == sqltemplate.CopyIn {
 			p.End = p.Data
 		}
-		statements = append(statements, newStatement(t.Source, p))
-	}
-	l.policies = slices.ContainsFunc(statements, func(s *statement) bool { return s.is("create", "policy") })
-	for _, s := range statements {
+		s := newStatement(t.Source, p)
+		statements = append(statements, s)
 		l.check(s)
 	}
 	l.severalTables()
