@@ -58,8 +58,8 @@ var tools = map[pgdbmmigrate.Tool]tool{
 		table: "schema_migrations",
 		files: map[string]string{
 			"1_a.up.sql": "CREATE TABLE a (x int);", "1_a.down.sql": "DROP TABLE a;",
-			"2_b.up.sql": "BEGIN;\n\nALTER TABLE a ADD y int;\n\nCOMMIT;\n", "2_b.down.sql": "BEGIN;\nALTER TABLE a DROP y;\nCOMMIT;\n",
-			"3_c.up.sql": "BEGIN;\nCREATE TABLE c ();\nCOMMIT;\n", "3_c.down.sql": "DROP TABLE c;",
+			"2_b.up.sql": "ALTER TABLE a ADD y int;", "2_b.down.sql": "ALTER TABLE a DROP y;",
+			"3_c.up.sql": "CREATE TABLE c ();", "3_c.down.sql": "DROP TABLE c;",
 		},
 		last: "3_c.up.sql",
 		run: func(ctx context.Context, url string, files fs.FS) error {

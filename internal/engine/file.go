@@ -319,10 +319,7 @@ func lineStart(s string, offset int) int { return strings.LastIndexByte(s[:offse
 
 // parse checks the text.
 func (f *File) parse() error {
-	err := f.unwrap()
-	if err != nil {
-		return err
-	}
+	var err error
 	if f.format != "" {
 		f.template = sqltemplate.Verbatim(f.Source)
 	} else if f.template, err = sqltemplate.ParseFile(f.Source); err != nil {

@@ -36,9 +36,6 @@ func Texts(fsys fs.FS) ([]Text, error) {
 			if err = f.read(fsys); err == nil {
 				_, err = f.cut()
 			}
-			if err == nil {
-				err = f.unwrap()
-			}
 		}
 		if err != nil {
 			return nil, f.located("", "", err)
