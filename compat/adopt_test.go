@@ -57,9 +57,9 @@ var tools = map[pgdbmmigrate.Tool]tool{
 	pgdbmmigrate.GolangMigrate: {
 		table: "schema_migrations",
 		files: map[string]string{
-			"1_a.up.sql": "CREATE TABLE a (x int);", "1_a.down.sql": "DROP TABLE a;",
+			"1_a.up.sql": "BEGIN;\n\nCREATE TABLE a (x int);\n\nCOMMIT;\n", "1_a.down.sql": "BEGIN;\nDROP TABLE a;\nCOMMIT;\n",
 			"2_b.up.sql": "ALTER TABLE a ADD y int;", "2_b.down.sql": "ALTER TABLE a DROP y;",
-			"3_c.up.sql": "CREATE TABLE c ();", "3_c.down.sql": "DROP TABLE c;",
+			"3_c.up.sql": "BEGIN;\nCREATE TABLE c ();\nCOMMIT;\n", "3_c.down.sql": "START TRANSACTION; DROP TABLE c; END",
 		},
 		last: "3_c.up.sql",
 		run: func(ctx context.Context, url string, files fs.FS) error {
@@ -224,6 +224,56 @@ func TestADatabaseOfEachToolIsAdoptedAndItsTableLeftAlone(t *testing.T) {
 			}
 			if _, err := db.Exec(t.Context(), `SELECT FROM public.c`); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// Files that are one transaction of their own work with the tools themselves, more or less by accident: what a tool
+// accepts, pgdbm does too, on a database that the tool has migrated and on an empty one.
+func TestFilesWithATransactionOfTheirOwnAreTakenAsTheToolTakesThem(t *testing.T) {
+	t.Parallel()
+	for name, files := range map[pgdbmmigrate.Tool]map[string]string{
+		pgdbmmigrate.GolangMigrate: {
+			"1_a.up.sql": "BEGIN;\nCREATE TABLE a (x int);\nCOMMIT;", "2_b.up.sql": "BEGIN WORK;\nCREATE TABLE b ();\nEND;", "3_c.up.sql": "begin;\nCREATE TABLE c ();\ncommit;",
+		},
+		pgdbmmigrate.Goose: {
+			"1_a.sql": "-- +goose NO TRANSACTION\n-- +goose Up\nBEGIN;\nCREATE TABLE a (x int);\nCOMMIT;\n",
+			"2_b.sql": "-- +goose Up\nBEGIN;\nCREATE TABLE b ();\nCOMMIT;\n",
+			"3_c.sql": "-- +goose Up\nBEGIN;\nCREATE TABLE c ();\nCOMMIT;\n-- +goose Down\nBEGIN;\nDROP TABLE c;\nCOMMIT;\n",
+		},
+		pgdbmmigrate.Tern: {
+			"001_a.sql": "---- tern: disable-tx ----\nBEGIN;\nCREATE TABLE a (x int);\nCOMMIT;\n",
+			"002_b.sql": "BEGIN;\nCREATE TABLE b ();\nCOMMIT;\n---- create above / drop below ----\nBEGIN;\nDROP TABLE b;\nCOMMIT;\n",
+			"003_c.sql": "BEGIN;\nCREATE TABLE c ();\nCOMMIT;\n---- create above / drop below ----\nDROP TABLE c;\n",
+		},
+	} {
+		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
+			f := tools[name]
+			f.files, f.last = files, map[pgdbmmigrate.Tool]string{pgdbmmigrate.GolangMigrate: "3_c.up.sql", pgdbmmigrate.Goose: "3_c.sql", pgdbmmigrate.Tern: "003_c.sql"}[name]
+			db, m := f.database(t)
+			before := rows(t, db, f.table)
+			if res, err := pgdbmmigrate.Adopt(t.Context(), db, m, nil); err != nil || len(res.Recorded) != 2 {
+				t.Fatalf("adopt: %+v, %v", res, err)
+			}
+			if up, err := pgdbmmigrate.Up(t.Context(), db, m, nil); err != nil || len(up.Applied) != 1 {
+				t.Fatalf("up: %+v, %v", up, err)
+			}
+			if after := rows(t, db, f.table); after != before {
+				t.Errorf("%s was %s, is %s", f.table, before, after)
+			}
+			fresh, err := db.Pool().Schema("fresh")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if up, err := pgdbmmigrate.Up(t.Context(), fresh, m, nil); err != nil || len(up.Applied) != 3 {
+				t.Fatalf("up of an empty schema: %+v, %v", up, err)
+			}
+			for _, schema := range []string{"public", "fresh"} {
+				if n, err := pgdbm.Value[int](t.Context(), db, `SELECT count(*) FROM pg_tables WHERE schemaname = $1 AND tablename IN ('a', 'b', 'c')`, schema); err != nil || n != 3 {
+					t.Errorf("%s has %d tables, %v", schema, n, err)
+				}
 			}
 		})
 	}

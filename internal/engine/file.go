@@ -245,6 +245,12 @@ func (f *File) load(fsys fs.FS) error {
 	whole := f.Source
 	down, err := f.cut()
 	if err == nil {
+		err = f.unwrap()
+	}
+	if err == nil && down != nil {
+		err = down.unwrap()
+	}
+	if err == nil {
 		err = f.parse()
 	}
 	if err == nil && down != nil {

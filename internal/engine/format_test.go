@@ -49,7 +49,7 @@ func TestFilesOfOtherToolsAreRefusedWhereTheyCannotBeRead(t *testing.T) {
 		{"select 1;\n-- +goose Up\nselect 1;", "1:1: statement before the part that is to run"},
 		{"-- +goose Up\n-- +goose Down\nselect 1;", "1:1: file has no statement"},
 		{"-- +goose Up\ncreate index concurrently i on t (x);", "2:1: CREATE INDEX CONCURRENTLY cannot run in a transaction"},
-		{"-- +goose Up\nselect 1;\n-- +goose Down\n\nbegin;", "5:1: BEGIN in a migration"},
+		{"-- +goose Up\nselect 1;\n-- +goose Down\n\nbegin;", "5:1: BEGIN without a COMMIT behind it"},
 		{"-- +goose Up\nselect 1;\n-- pgdbm:down\nselect 2;", `3:1: unknown directive "pgdbm:down"`},
 		{"-- migrate:up transaction:no\nselect 1;", `1:1: dbmate's "-- migrate:up transaction:no" is not supported`},
 		{"-- migrate:up\nselect 1;\n-- migrate:sideways\nselect 1;", "3:1: dbmate's"},

@@ -34,7 +34,9 @@ func Texts(fsys fs.FS) ([]Text, error) {
 		}
 		if f.Version, err = parseVersion(f); err == nil {
 			if err = f.read(fsys); err == nil {
-				_, err = f.cut()
+				if _, err = f.cut(); err == nil {
+					_ = f.unwrap() // what it refuses stays, and is the lint's to find
+				}
 			}
 		}
 		if err != nil {
