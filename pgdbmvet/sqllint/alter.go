@@ -1,18 +1,23 @@
 package sqllint
 
-import "strings"
-
 func (l *linter) alter(s *statement) {
 	switch {
 	case s.take("type"):
 		l.alterType(s)
-	case s.take("index"), s.take("sequence"):
-	case s.take("view"), s.take("materialized", "view"), s.take("foreign", "table"), s.take("schema"):
-		s.take("if", "exists")
-		if n, ok := s.name(); ok && l.hasUsers(n) && s.is("rename") {
-			l.say("rename", s.start, "")
+	case s.take("domain"):
+		l.alterDomain(s)
+	case s.take("index"):
+		if s.has("set", "tablespace") {
+			l.say("rewrite", s.start, "")
 		}
+	case s.take("sequence"):
+	case s.take("materialized", "view"), s.take("view"), s.take("foreign", "table"), s.take("schema"):
+		l.alterOther(s)
 	case s.take("table"):
+		if s.is("all", "in", "tablespace") {
+			l.say("rewrite", s.start, "")
+			return
+		}
 		s.take("if", "exists")
 		s.take("only")
 		n, ok := s.name()
@@ -21,9 +26,45 @@ func (l *linter) alter(s *statement) {
 			l.alterNew(n, s)
 			return
 		}
-		for _, action := range s.parts() {
+		actions := s.parts()
+		for _, a := range actions { // PostgreSQL drops before it does the rest
+			if a.take("drop", "constraint") {
+				a.take("if", "exists")
+				delete(l.known.checks, n.key()+" "+bare(a.peek(0)))
+				a.at = 0
+			}
+		}
+		for _, action := range actions {
 			l.action(n, action)
 		}
+	}
+}
+
+// alterOther looks at views, foreign tables and schemas.
+func (l *linter) alterOther(s *statement) {
+	s.take("if", "exists")
+	n, ok := s.name()
+	switch {
+	case !ok || !l.hasUsers(n):
+	case s.is("rename"), s.is("set", "schema"):
+		l.say("rename", s.start, "")
+	case s.is("set", "tablespace|access"):
+		l.say("rewrite", s.start, "")
+	}
+}
+
+func (l *linter) alterDomain(s *statement) {
+	n, ok := s.name()
+	if !ok || !l.hasUsers(n) {
+		return
+	}
+	switch {
+	case s.is("rename"), s.is("set", "schema"):
+		if !s.is("rename", "constraint") {
+			l.say("rename", s.start, "")
+		}
+	case s.is("add") && !s.has("not", "valid"), s.is("validate"), s.is("set", "not", "null"):
+		l.say("domain-constraint", s.start, "")
 	}
 }
 
@@ -31,14 +72,25 @@ func (l *linter) alter(s *statement) {
 func (l *linter) alterNew(table name, s *statement) {
 	for _, a := range s.parts() {
 		l.references(a)
-		if a.take("add") {
+		switch {
+		case a.take("rename", "to"):
+			if n, ok := a.name(); ok {
+				delete(l.made, table.key())
+				l.made[n.key()] = true
+			}
+		case a.take("add", "constraint"):
+			a.at++
+			l.newConstraint(table, a)
+		case a.take("add"):
 			a.take("column")
 			a.take("if", "not", "exists")
-			if !a.is("constraint|primary|unique|foreign|check|exclude") {
-				column := bare(a.peek(0))
-				a.at++
-				l.columnType(table, column, a)
+			if a.is("primary|unique|foreign|check|exclude") {
+				l.newConstraint(table, a)
+				continue
 			}
+			l.newColumn(table, a)
+		case a.is("enable", "row", "level", "security"):
+			l.secured = append(l.secured, name{start: a.start, module: table.module, object: table.object})
 		}
 	}
 }
@@ -47,7 +99,7 @@ func (l *linter) alterType(s *statement) {
 	n, ok := s.name()
 	switch {
 	case !ok || !l.hasUsers(n):
-	case s.is("rename"):
+	case s.is("rename"), s.is("set", "schema"):
 		l.say("rename", s.start, "")
 	case s.take("add", "value"):
 		s.take("if", "not", "exists")
@@ -65,29 +117,30 @@ func (l *linter) action(table name, a *statement) {
 		if !a.is("constraint") {
 			l.say("rename", a.start, "")
 		}
+	case a.is("set", "schema"):
+		l.say("rename", a.start, "")
 	case a.take("add"):
 		strong = l.add(table, a)
 	case a.take("alter"):
-		l.alterColumn(table, a)
+		strong = l.alterColumn(table, a)
 	case a.take("drop", "constraint"):
 	case a.take("drop"):
 		l.dropColumn(a)
 	case a.take("validate", "constraint"):
 		strong = false
-		if l.notValid[bare(a.peek(0))] && !l.text.NoTransaction {
-			l.say("validate-at-once", a.start, "")
-		}
+		l.validate(table, a)
 	case a.is("disable", "trigger"):
 		l.say("disable-trigger", a.start, "")
 		strong = false
+	case a.is("enable", "row", "level", "security"):
+		l.secured = append(l.secured, name{start: a.start, module: table.module, object: table.object})
+	case a.is("disable", "row", "level", "security"), a.is("no", "force", "row", "level"):
+		l.say("disable-row-security", a.start, "")
 	case a.is("set", "logged|unlogged|tablespace|access"):
 		l.say("rewrite", a.start, "")
-	case a.take("attach", "partition"):
-		strong = false
-		if n, ok := a.name(); ok && l.hasUsers(n) {
-			l.say("attach-partition", a.start, "")
-		}
-	case a.is("detach"), a.is("cluster"), a.is("set", "("), a.is("reset", "("), a.is("enable", "trigger"), a.is("set", "without"):
+	case a.is("attach|detach"):
+		strong = l.partition(a)
+	case a.is("cluster"), a.is("set", "("), a.is("reset", "("), a.is("enable", "trigger|replica|always"), a.is("set", "without"):
 		strong = false
 	}
 	if a.has("cascade") && a.tokens[0].text == "drop" {
@@ -98,130 +151,35 @@ func (l *linter) action(table name, a *statement) {
 	}
 }
 
-// add reports whether it locks the table against readers.
-func (l *linter) add(table name, a *statement) bool {
-	l.references(a)
-	constraint := ""
-	if a.take("constraint") {
-		constraint = bare(a.peek(0))
-		a.at++
+func (l *linter) validate(table name, a *statement) {
+	constraint := bare(a.peek(0))
+	if l.notValid[constraint] && !l.text.NoTransaction {
+		l.say("validate-at-once", a.start, "")
 	}
-	notValid := a.has("not", "valid")
-	if notValid {
-		l.notValid[constraint] = true
+	l.known.validate(table.key(), constraint)
+}
+
+// partition reports whether the table is locked against readers.
+func (l *linter) partition(a *statement) bool {
+	attach := a.take("attach", "partition")
+	if !attach && !a.take("detach", "partition") {
+		return false
 	}
+	n, ok := a.name()
 	switch {
-	case a.take("check"):
-		l.checkNotNull(table, a)
-		if !notValid {
-			l.say("add-check", a.start, "")
-		}
-	case a.is("foreign"):
-		if !notValid {
-			l.say("add-foreign-key", a.start, "")
+	case attach:
+		if ok && l.hasUsers(n) {
+			l.say("attach-partition", a.start, "")
 		}
 		return false
-	case a.is("exclude"):
-		l.say("add-exclusion", a.start, "")
-	case a.is("unique|primary"):
-		if !a.has("using", "index") {
-			l.say("add-unique", a.start, "")
-		}
-	case a.is("not"): // NOT NULL as a constraint of the table, since PostgreSQL 18
-		if !notValid {
-			l.say("set-not-null", a.start, "")
-		}
-	default:
-		a.take("column")
-		a.take("if", "not", "exists")
-		column := bare(a.peek(0))
-		a.at++
-		l.addColumn(table, column, a)
+	case a.is("concurrently"):
+		l.concurrently(a)
+		return false
+	case a.is("finalize"):
+		return false
 	}
+	l.say("detach-partition", a.start, "")
 	return true
-}
-
-// checkNotNull notes that a column cannot be null once the constraint is valid.
-func (l *linter) checkNotNull(table name, a *statement) {
-	for probe := *a; !probe.done(); probe.at++ {
-		column := bare(probe.peek(0))
-		next := probe
-		next.at++
-		if next.is("is", "not", "null") {
-			l.known.notNull[table.key()+" "+column] = true
-		}
-	}
-}
-
-func (l *linter) addColumn(table name, column string, a *statement) {
-	at := a.start
-	l.columnType(table, column, a)
-	kind := l.known.types[table.key()][column]
-	switch {
-	case strings.HasSuffix(kind, "serial") || strings.HasPrefix(kind, "serial") || strings.HasPrefix(kind, "bigserial"),
-		a.has("generated", "always", "as", "(") && !a.has("virtual"), a.has("as", "identity"):
-		l.say("add-column-rewrite", at, column)
-	case a.has("default"):
-		if volatileDefault(a) {
-			l.say("add-column-rewrite", at, column)
-		}
-	case a.has("not", "null"):
-		l.say("add-column-not-null", at, column)
-	}
-	if a.has("unique") || a.has("primary", "key") {
-		l.say("add-unique", at, "")
-	}
-	if a.has("references") && (a.has("default") && !a.has("default", "null")) {
-		l.say("add-foreign-key", at, "")
-	}
-	if a.has("check") {
-		l.say("add-check", at, "")
-	}
-}
-
-// stable are functions whose value is one for the whole statement, so that PostgreSQL stores it once.
-const stable = "now|current_timestamp|current_date|current_time|localtime|localtimestamp|transaction_timestamp|statement_timestamp|" +
-	"current_user|session_user|current_setting|to_timestamp|make_date|make_interval|make_timestamptz|lower|upper|md5|array|coalesce|numeric|varchar|char|bit|timestamp|timestamptz|time|jsonb_build_object|jsonb_build_array|json_build_object|json_build_array|cast"
-
-// volatileDefault reports whether a default calls a function that may give each row another value.
-func volatileDefault(a *statement) bool {
-	probe := *a
-	for !probe.done() && !probe.take("default") {
-		probe.at++
-	}
-	for ; !probe.done(); probe.at++ {
-		if probe.is("not|null|check|references|unique|constraint") && !probe.is("null", ")") {
-			return false
-		}
-		call := probe
-		call.at++
-		if k := probe.peek(0).kind; (k == word || k == placeholder) && call.is("(") && !probe.is(stable) {
-			return true
-		}
-	}
-	return false
-}
-
-func (l *linter) alterColumn(table name, a *statement) {
-	if a.take("constraint") {
-		return
-	}
-	a.take("column")
-	column := bare(a.peek(0))
-	a.at++
-	switch {
-	case a.take("type"), a.take("set", "data", "type"):
-		kind := l.readType(a)
-		if !l.known.freeChange(table.key(), column, kind) || a.has("using") {
-			l.say("alter-type", a.start, column)
-		}
-		l.known.column(table.key(), column, kind)
-	case a.is("set", "not", "null"):
-		if !l.known.notNull[table.key()+" "+column] {
-			l.say("set-not-null", a.start, column)
-		}
-	case a.is("add", "generated"):
-	}
 }
 
 func (l *linter) dropColumn(a *statement) {

@@ -1,21 +1,34 @@
 package sqllint
 
-import "strings"
-
 // check looks at one statement.
 func (l *linter) check(s *statement) {
+	l.noteTemporary(s)
 	l.strings(s)
+	l.longNames(s)
 	l.names(s)
+	l.tooNew(s)
 	s.at = 0
+	switch {
+	case s.is("do"):
+		l.body(s)
+	case s.is("with"):
+		l.subqueries(s)
+	default:
+		l.run(s)
+	}
+}
+
+// run looks at what a statement does.
+func (l *linter) run(s *statement) {
 	switch {
 	case s.is("begin|commit|rollback|abort|end") || s.is("start", "transaction"):
 		if !s.is("rollback", "to") && !s.has("savepoint") {
 			l.say("transaction-control", s.start, "")
 		}
-	case s.is("set") && !s.is("set", "local|constraints"):
-		if !l.text.NoTransaction {
-			l.say("set-without-local", s.start, "")
-		}
+	case s.is("set|reset") && !s.is("set", "constraints|transaction"):
+		l.set(s)
+	case s.is("select"):
+		l.setConfig(s)
 	case s.take("create"):
 		l.create(s)
 	case s.take("alter"):
@@ -24,18 +37,14 @@ func (l *linter) check(s *statement) {
 		l.drop(s)
 	case s.take("truncate"):
 		l.truncate(s)
-	case s.take("update"), s.take("delete", "from"):
-		s.take("only")
-		if n, ok := s.name(); ok && l.hasUsers(n) && !s.has("where") {
-			l.say("without-where", s.start, "")
-		}
+	case s.is("update|delete|merge|insert"):
+		l.write(s)
 	case s.take("lock"):
-		s.take("table")
-		s.take("only")
-		if n, ok := s.name(); ok && l.hasUsers(n) && (!s.has("mode") || s.has("access", "exclusive")) {
-			l.say("lock-table", s.start, "")
-		}
+		l.lockTable(s)
 	case s.take("cluster"):
+		if s.is("(") {
+			s.skipParens()
+		}
 		s.take("verbose")
 		if n, ok := s.name(); !ok || l.hasUsers(n) {
 			l.say("cluster", s.start, "")
@@ -78,81 +87,40 @@ func (l *linter) reindex(s *statement) {
 
 func (l *linter) create(s *statement) {
 	s.take("or", "replace")
-	for s.take("temp|temporary|unlogged|global|local|unique") {
+	unique := s.has("unique", "index")
+	for s.take("temp|temporary|unlogged|global|local|unique|recursive") {
 	}
 	switch {
-	case s.take("table"), s.take("materialized", "view"), s.take("foreign", "table"):
+	case s.is("materialized", "view"), s.is("view"):
+		l.createView(s)
+	case s.take("table"), s.take("foreign", "table"):
 		l.createTable(s)
 	case s.take("index"):
-		if s.has("concurrently") {
-			l.concurrently(s)
-			return
+		l.createIndex(s, unique)
+	case s.take("function|procedure|sequence|aggregate"):
+		s.take("if", "not", "exists")
+		if n, ok := s.name(); ok {
+			l.again(n)
+			l.made[n.key()] = true
 		}
+	case s.take("domain"):
+		l.createDomain(s)
+	case s.take("policy"):
 		for !s.done() && !s.take("on") {
 			s.at++
 		}
-		s.take("only")
-		if n, ok := s.name(); ok && l.hasUsers(n) {
-			l.say("create-index", s.start, "")
+		if n, ok := s.name(); ok {
+			l.known.policies[n.key()] = true
 		}
 	case s.take("type"):
-		if n, ok := s.name(); ok && s.is("as", "enum") {
+		if n, ok := s.name(); ok {
+			l.again(n)
 			l.made[n.key()] = true
-			if l.Tenant {
+			if s.is("as", "enum") && l.Tenant {
 				l.say("tenant-enum", s.start, "")
 			}
 		}
 	}
-}
-
-func (l *linter) createTable(s *statement) {
-	s.take("if", "not", "exists")
-	n, ok := s.name()
-	if !ok {
-		return
-	}
-	l.made[n.key()] = true
-	if !s.take("(") {
-		return
-	}
-	for _, part := range s.parts() {
-		if part.is("constraint|primary|unique|foreign|check|exclude|like") {
-			l.references(part)
-			continue
-		}
-		column := bare(part.peek(0))
-		part.at++
-		l.columnType(n, column, part)
-		l.references(part)
-	}
-}
-
-// columnType notes a column's type and looks at it.
-func (l *linter) columnType(table name, column string, s *statement) {
-	at, kind := s.peek(0).start, l.readType(s)
-	l.known.column(table.key(), column, kind)
-	switch {
-	case kind == "json" || kind == "json[]":
-		l.say("json", at, column)
-	case kind == "timestamp" || strings.HasPrefix(kind, "timestamp(") && !strings.HasSuffix(kind, "withtimezone") || strings.HasSuffix(kind, "withouttimezone"):
-		l.say("timestamp", at, column)
-	case (kind == "int" || kind == "integer" || kind == "int4" || kind == "smallint" || kind == "int2") && (s.has("primary", "key") || s.has("as", "identity")),
-		strings.HasSuffix(kind, "serial") && kind != "bigserial", kind == "serial4", kind == "serial2":
-		l.say("int-key", at, column)
-	}
-}
-
-// typeEnds are the words that may follow a column's type.
-const typeEnds = "not|null|default|primary|unique|references|check|constraint|generated|collate|compression|storage|using|deferrable|initially"
-
-// readType reads a type, without spaces.
-func (l *linter) readType(s *statement) string {
-	var kind strings.Builder
-	for !s.done() && !s.is(typeEnds) && !s.is(",") {
-		kind.WriteString(s.peek(0).text)
-		s.at++
-	}
-	return kind.String()
 }
 
 // references looks at the foreign keys of a column or a constraint.
@@ -193,19 +161,31 @@ func (l *linter) drop(s *statement) {
 			l.concurrently(s)
 			return
 		}
-		s.take("if", "exists")
-		if n, ok := s.name(); ok && l.hasUsers(n) {
-			l.say("drop-index", s.start, "")
-		}
-	case s.take("table"), s.take("materialized", "view"), s.take("view"), s.take("foreign", "table"):
-		s.take("if", "exists")
-		for _, part := range s.parts() {
-			if n, ok := part.name(); ok && l.hasUsers(n) {
-				l.say("drop-table", s.start, "")
-				return
-			}
-		}
+		l.dropEach(s, "drop-index", false)
+	case s.take("materialized", "view"), s.take("view"):
+		l.dropEach(s, "drop-table", true)
+	case s.take("table"), s.take("foreign", "table"):
+		l.dropEach(s, "drop-table", false)
+	case s.take("function|procedure|routine|aggregate|type|domain|sequence"):
+		l.dropEach(s, "drop-object", true)
 	case s.take("schema"), s.take("database"):
 		l.say("drop-table", s.start, "")
+	}
+}
+
+// dropEach looks at the objects that are dropped; again says that creating one anew makes good for it.
+func (l *linter) dropEach(s *statement, rule string, again bool) {
+	s.take("if", "exists")
+	for _, part := range s.parts() {
+		n, ok := part.name()
+		switch {
+		case !ok || !l.hasUsers(n):
+			continue
+		case again:
+			l.gone(n, rule, s.start)
+		default:
+			l.say(rule, s.start, "")
+		}
+		return
 	}
 }

@@ -16,6 +16,10 @@ type Options struct {
 	// Tenant says that the module lives in very many schemas, as one for each
 	// tenant: what does not scale is found as well.
 	Tenant bool
+
+	// Postgres is the oldest major version that the files are to run on, from
+	// 14. What only later ones know is found then. 0 does not look for that.
+	Postgres int
 }
 
 // Finding is a place that a rule has found.
@@ -65,7 +69,16 @@ type linter struct {
 	locked    []name          // tables with users that it locks against readers
 	notValid  map[string]bool // constraints that it adds NOT VALID
 	enumAdded map[string]bool // values, with their quotes, that it adds to an enum
+	temporary map[string]bool // tables of the session
+	secured   []name          // tables whose row level security it enables
+	dropped   []dropped
 	found     []foundAt
+}
+
+// dropped is an object that may yet be created anew in the same file.
+type dropped struct {
+	key     string
+	finding foundAt
 }
 
 type foundAt struct {
@@ -80,7 +93,8 @@ func (l *linter) say(rule string, offset int, what string) {
 }
 
 func (l *linter) file(t engine.Text) error {
-	l.text, l.found, l.locked = t, nil, nil
+	l.text, l.found, l.locked, l.secured, l.dropped = t, nil, nil, nil, nil
+	l.temporary = map[string]bool{}
 	l.made, l.notValid, l.enumAdded = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	pieces, err := sqltemplate.Split(t.Source)
 	if err != nil {
@@ -99,6 +113,7 @@ func (l *linter) file(t engine.Text) error {
 		l.check(s)
 	}
 	l.severalTables()
+	l.ending()
 	allowed, err := l.allowances(statements)
 	if err != nil {
 		return err
@@ -121,6 +136,33 @@ func (l *linter) file(t engine.Text) error {
 
 // hasUsers reports whether others may use the table: the file has not just created it.
 func (l *linter) hasUsers(n name) bool { return !l.made[n.key()] }
+
+// ending looks at what only the end of the file tells.
+func (l *linter) ending() {
+	for _, n := range l.secured {
+		if !l.known.policies[n.key()] {
+			l.say("row-security", n.start, "")
+		}
+	}
+	for _, d := range l.dropped {
+		l.found = append(l.found, d.finding)
+	}
+	for key := range l.made {
+		l.known.tables[key] = true
+	}
+}
+
+// gone notes that an object is dropped, unless the file goes on to create it anew.
+func (l *linter) gone(n name, rule string, offset int) {
+	l.dropped = append(l.dropped, dropped{n.key(), foundAt{offset, rule, ""}})
+}
+
+// again notes that an object is created.
+func (l *linter) again(n name) {
+	if !l.text.NoTransaction { // where others see that it is gone
+		l.dropped = slices.DeleteFunc(l.dropped, func(d dropped) bool { return d.key == n.key() })
+	}
+}
 
 // severalTables looks at what the file has locked.
 func (l *linter) severalTables() {

@@ -8,7 +8,7 @@ func (l *linter) strings(s *statement) {
 		if t.kind != text {
 			continue
 		}
-		if !l.text.Foreign && strings.HasPrefix(t.text, "'") && strings.Contains(strings.ReplaceAll(t.text, " ", ""), "'{{schema}}'") {
+		if i := strings.Index(t.text, "'{{"); !l.text.Foreign && i >= 0 && strings.Contains(strings.ReplaceAll(t.text, " ", ""), "'{{schema}}'") {
 			l.say("schema-in-string", t.start, "")
 		}
 		if l.enumAdded[t.text] && !l.text.NoTransaction && !s.is("alter", "type") {
@@ -38,6 +38,21 @@ func (l *linter) names(s *statement) {
 		case s.is("into") && s.tokens[0].text != "select", s.is("references"), s.at == 0 && s.is("copy") && !s.is("copy", "("):
 			columns = true
 			s.at++
+		case s.is("partition", "of"), s.is("attach|detach", "partition"):
+			columns = true
+			s.at += 2
+		case s.is("inherits", "("), s.is("like") && s.before().text == "(" && s.begins("create", "table"):
+			columns = true
+			s.at++
+			s.take("(")
+		case s.namesObject():
+			columns = true
+			s.at++
+			s.take("concurrently")
+			s.take("if", "not", "exists")
+			s.take("if", "exists")
+		case s.is("table", "all", "in"), s.is("on", "select|insert|update|delete"): // no names
+			continue
 		case s.is("table") && s.at > 0 && !s.is("table", "(|as"), s.is("view") && s.at > 0:
 			columns = true
 			s.at++
@@ -84,6 +99,7 @@ func (l *linter) oneName(s *statement, queries map[string]bool, columns bool) {
 	n, ok := s.name()
 	switch {
 	case !ok || n.template || s.is("(") && !columns:
+	case n.schema == "pg_temp", n.schema == "" && l.temporary[n.object]:
 	case n.schema != "":
 		for _, c := range strings.Split(catalogs, "|") {
 			if n.schema == c {
@@ -95,6 +111,16 @@ func (l *linter) oneName(s *statement, queries map[string]bool, columns bool) {
 	default:
 		l.say("unqualified-name", n.start, n.object)
 	}
+}
+
+// namesObject reports whether a word comes next that says of what kind the object is that the statement creates, alters
+// or drops.
+func (s *statement) namesObject() bool {
+	if s.at == 0 || s.at > 3 || !s.is("type|domain|function|procedure|aggregate|sequence|index") {
+		return false
+	}
+	first, before := s.tokens[0].text, s.before().text
+	return before == "replace" || before == first && (first == "create" || first == "alter" || first == "drop") && (first != "create" || !s.is("index"))
 }
 
 // begins reports whether the statement begins with the first word and has the second among its next four.

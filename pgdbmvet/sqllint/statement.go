@@ -32,17 +32,28 @@ type statement struct {
 
 func newStatement(source string, p sqltemplate.Piece) *statement {
 	s := &statement{start: p.Code, end: p.End}
-	code := source[p.Code:p.End]
+	for _, t := range tokens(source[p.Code:p.End], p.Code) {
+		if !t.semicolon() {
+			s.tokens = append(s.tokens, t)
+		}
+	}
+	return s
+}
+
+func (t token) semicolon() bool { return t.kind == other && t.text == ";" }
+
+// tokens reads code that stands at an offset of the source.
+func tokens(code string, offset int) (all []token) {
 	lexer := sqltemplate.NewLexer(code)
 	for skip := 0; ; {
 		tok, ok := lexer.Next()
 		if !ok {
-			return s
+			return all
 		}
-		if tok.Start < skip || tok.Kind == sqltemplate.Space || tok.Kind == sqltemplate.Comment || tok.Kind == sqltemplate.Semicolon {
+		if tok.Start < skip || tok.Kind == sqltemplate.Space || tok.Kind == sqltemplate.Comment {
 			continue
 		}
-		t := token{other, code[tok.Start:tok.End], p.Code + tok.Start}
+		t := token{other, code[tok.Start:tok.End], offset + tok.Start}
 		switch {
 		case tok.Kind == sqltemplate.Ident:
 			t.kind, t.text = word, strings.ToLower(t.text)
@@ -56,7 +67,7 @@ func newStatement(source string, p sqltemplate.Piece) *statement {
 				t.kind, t.text = placeholder, code[tok.Start:skip]
 			}
 		}
-		s.tokens = append(s.tokens, t)
+		all = append(all, t)
 	}
 }
 
@@ -105,6 +116,24 @@ func (s *statement) has(words ...string) bool {
 	}
 	return false
 }
+
+// hasTop is has outside parentheses.
+func (s *statement) hasTop(words ...string) bool {
+	for probe := *s; !probe.done(); {
+		switch {
+		case probe.is(words...):
+			return true
+		case probe.is("("):
+			probe.skipParens()
+		default:
+			probe.at++
+		}
+	}
+	return false
+}
+
+// before is the token that was read last.
+func (s *statement) before() token { return s.peek(-1) }
 
 // A name is that of a table or another object.
 type name struct {

@@ -1,0 +1,136 @@
+package sqllint
+
+import "strings"
+
+// write looks at INSERT, UPDATE, DELETE and MERGE.
+func (l *linter) write(s *statement) {
+	verb := s.peek(0).text
+	s.at++
+	s.take("from|into")
+	s.take("only")
+	n, ok := s.name()
+	if !ok || !l.hasUsers(n) {
+		return
+	}
+	if (verb == "update" || verb == "delete") && !s.hasTop("where") {
+		l.say("without-where", s.start, "")
+	}
+	if len(l.locked) > 0 && !l.text.NoTransaction && (verb != "insert" || s.hasTop("select") && s.hasTop("from")) {
+		l.say("backfill", s.start, "")
+	}
+}
+
+// subqueries looks at a statement with WITH, whose queries may write.
+func (l *linter) subqueries(s *statement) {
+	for i, t := range s.tokens {
+		if i == 0 || t.kind != word || t.text != "update" && t.text != "delete" && t.text != "merge" && t.text != "insert" {
+			continue
+		}
+		if before := s.tokens[i-1]; before.text != "(" && before.text != ")" {
+			continue
+		}
+		probe := statement{tokens: s.tokens[i:], start: t.start, end: s.end}
+		for depth := 0; !probe.done() && depth >= 0; probe.at++ {
+			if probe.is("(") {
+				depth++
+			} else if probe.is(")") {
+				depth--
+			}
+			if depth < 0 {
+				probe.tokens = probe.tokens[:probe.at]
+			}
+		}
+		probe.at = 0
+		l.write(&probe)
+	}
+}
+
+func (l *linter) lockTable(s *statement) {
+	s.take("table")
+	if s.has("mode") && !s.has("in", "access", "exclusive") {
+		return
+	}
+	for _, part := range s.parts() {
+		part.take("only")
+		if n, ok := part.name(); ok && l.hasUsers(n) {
+			l.say("lock-table", s.start, "")
+			return
+		}
+	}
+}
+
+// set looks at SET and RESET.
+func (l *linter) set(s *statement) {
+	local := s.is("set", "local")
+	if !local && !l.text.NoTransaction {
+		l.say("set-without-local", s.start, "")
+	}
+	if s.take("reset") || l.text.Foreign {
+		return
+	}
+	s.at++
+	s.take("local|session")
+	if !s.take("search_path") || !s.take("to|=") {
+		return
+	}
+	for _, part := range s.parts() {
+		t := part.peek(0)
+		schema := strings.ToLower(strings.Trim(bare(t), "'"))
+		if t.kind != placeholder && !everywhere(schema) {
+			l.say("hard-coded-schema", t.start, "search_path")
+		}
+	}
+}
+
+// everywhere reports whether a schema is the same in every database, or none at all.
+func everywhere(schema string) bool {
+	switch schema {
+	case "", "public", "pg_catalog", "pg_temp", "$user", "default", "information_schema", "pg_toast":
+		return true
+	}
+	return false
+}
+
+// setConfig looks for set_config that is not for the transaction alone.
+func (l *linter) setConfig(s *statement) {
+	if l.text.NoTransaction {
+		return
+	}
+	for ; !s.done(); s.at++ {
+		call := *s
+		if !call.take("set_config", "(") {
+			continue
+		}
+		if args := call.parts(); len(args) == 3 && args[2].is("false") {
+			l.say("set-without-local", s.peek(0).start, "")
+		}
+	}
+}
+
+// noteTemporary notes a table that is the session's own, whose name has no template.
+func (l *linter) noteTemporary(s *statement) {
+	for s.at = 0; !s.done(); s.at++ {
+		if s.is("temp|temporary") && (s.begins("create") || s.before().text == "into") {
+			s.at++
+			s.take("recursive")
+			s.take("table|view|sequence")
+			s.take("if", "not", "exists")
+			if n, ok := s.name(); ok && !n.template {
+				l.temporary[n.object], l.made[n.key()] = true, true
+			}
+			break
+		}
+	}
+	s.at = 0
+}
+
+// longest is how many bytes of a name PostgreSQL keeps.
+const longest = 63
+
+func (l *linter) longNames(s *statement) {
+	for _, t := range s.tokens {
+		if t.kind == word && len(t.text) > longest || t.kind == quoted && strings.HasPrefix(t.text, `"`) && len(bare(t)) > longest {
+			l.say("long-name", t.start, "")
+		}
+	}
+}
