@@ -325,6 +325,6 @@ var newer = []struct {
 	{18, "CREATE TABLE {{tables.z}} (id int, d int GENERATED ALWAYS AS (id * 2))"},
 	{18, "ALTER TABLE {{tables.t}} ADD CHECK (id > 0) NOT ENFORCED"},
 	{18, "ALTER TABLE {{tables.t}} ADD CONSTRAINT c NOT NULL x NOT VALID"},
-	{18, "CREATE TABLE {{tables.z}} (r int4range, UNIQUE (r WITHOUT OVERLAPS))"},
+	{18, "CREATE TABLE {{tables.z}} (q int4range, r int4range, UNIQUE (q, r WITHOUT OVERLAPS))"},
 	{18, "CREATE TABLE {{tables.z}} (id uuid DEFAULT uuidv7())"},
 }
