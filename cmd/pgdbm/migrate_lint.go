@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -24,6 +22,7 @@ func newMigrateLint() *cobra.Command {
 		Long: `lint reads the migrations and names the statements that hold up the users of a
 table, write it anew or fail half-way, and names that would not follow the
 module into another schema. "pgdbm docs lint" has the rules and the safe ways.
+With --postgres 14 it names what that version does not know yet.
 What is meant as it is says so above the statement: -- pgdbm:allow RULE reason
 
 It exits with 1 when it finds something of the level of --severity or above.`,
@@ -35,6 +34,8 @@ It exits with 1 when it finds something of the level of --severity or above.`,
 			switch {
 			case !ok:
 				return usageError{fmt.Errorf("--severity: %q is none of notice, warning, error", level)}
+			case o.Postgres != 0 && (o.Postgres < 14 || o.Postgres > 18):
+				return usageError{fmt.Errorf("--postgres: %d is none of 14 to 18", o.Postgres)}
 			case asJSON && asSARIF:
 				return usageError{errors.New("--json and --sarif exclude each other")}
 			}
@@ -76,6 +77,7 @@ It exits with 1 when it finds something of the level of --severity or above.`,
 	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations")
 	cmd.Flags().StringVar(&level, "severity", "warning", "`level`: notice, warning, error")
 	cmd.Flags().BoolVar(&o.Tenant, "tenant", false, "the module lives in very many schemas")
+	cmd.Flags().IntVar(&o.Postgres, "postgres", 0, "oldest major `version` that the files run on")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print SARIF 2.1.0, for code scanners")
 	return cmd
@@ -96,67 +98,4 @@ func findingsJSON(found []sqllint.Finding) []findingJSON {
 		list = append(list, findingJSON{f.File, f.Line, f.Column, f.Rule, f.Severity.String(), f.Text})
 	}
 	return list
-}
-
-// The parts of SARIF 2.1.0 (OASIS) that a list of findings needs.
-type (
-	sarifLog struct {
-		Version string     `json:"version"`
-		Runs    []sarifRun `json:"runs"`
-	}
-	sarifRun struct {
-		Tool       sarifTool     `json:"tool"`
-		ColumnKind string        `json:"columnKind"`
-		Results    []sarifResult `json:"results"`
-	}
-	sarifTool struct {
-		Driver sarifDriver `json:"driver"`
-	}
-	sarifDriver struct {
-		Name  string      `json:"name"`
-		Rules []sarifRule `json:"rules"`
-	}
-	sarifRule struct {
-		ID   string    `json:"id"`
-		Says sarifText `json:"shortDescription"`
-		Why  sarifText `json:"fullDescription"`
-		Safe sarifText `json:"help"`
-	}
-	sarifText struct {
-		Text string `json:"text"`
-	}
-	sarifResult struct {
-		Rule      string          `json:"ruleId"`
-		Level     string          `json:"level"`
-		Message   sarifText       `json:"message"`
-		Locations []sarifLocation `json:"locations"`
-	}
-	sarifLocation struct {
-		Physical struct {
-			Artifact struct {
-				URI string `json:"uri"`
-			} `json:"artifactLocation"`
-			Region struct {
-				Line   int `json:"startLine"`
-				Column int `json:"startColumn"`
-			} `json:"region"`
-		} `json:"physicalLocation"`
-	}
-)
-
-func writeSARIF(out io.Writer, found []sqllint.Finding) error {
-	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "pgdbm migrate lint"}}, ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
-	for _, r := range sqllint.Rules() {
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{r.Name, sarifText{r.Says}, sarifText{r.Why}, sarifText{r.Safe}})
-	}
-	levels := map[sqllint.Severity]string{sqllint.Notice: "note", sqllint.Warning: "warning", sqllint.Error: "error"}
-	for _, f := range found {
-		var at sarifLocation
-		at.Physical.Artifact.URI = f.File
-		at.Physical.Region.Line, at.Physical.Region.Column = f.Line, f.Column
-		run.Results = append(run.Results, sarifResult{f.Rule, levels[f.Severity], sarifText{f.Text}, []sarifLocation{at}})
-	}
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", "  ")
-	return enc.Encode(sarifLog{"2.1.0", []sarifRun{run}})
 }
