@@ -304,6 +304,12 @@ var cases = []struct{ sql, want string }{
 	{"CREATE TABLE {{tables.n}} (id bigint);\nLOCK TABLE {{tables.n}}, {{tables.t}};", "lock-table:2:1"},
 	{"CREATE RULE r AS ON INSERT TO {{tables.t}} DO INSTEAD (DELETE FROM {{tables.u}}; SELECT 1);", ""},
 	{"CREATE TABLE {{tables.n}} (a int CHECK (a IN (1, 2)), EXCLUDE USING gist (a WITH =), UNIQUE (a), LIKE {{tables.t}});", ""},
+	{"SELECT nextval('public.q'), 'billing.t'::regclass, 'pg_catalog.pg_class'::regclass, nextval({{schema:literal}} || '.q'), 'a.b';", "hard-coded-schema:1:16 hard-coded-schema:1:29"},
+	{"SELECT * FROM ROWS FROM (generate_series(1, 2)) AS r (a);\nCREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION {{functions.f}}();", ""},
+	{"ALTER TABLE {{tables.t}} ADD z int;\nINSERT INTO {{tables.u}} SELECT g FROM generate_series(1, 3) g WHERE NOT EXISTS (SELECT FROM {{tables.u}} WHERE id = g);", ""},
+	{"DROP FUNCTION f(int), {{functions.f}}(int); -- pgdbm:allow drop-object all have moved\nDROP SEQUENCE a, b; -- pgdbm:allow drop-object they are free", "unqualified-name:1:15 unqualified-name:2:15 unqualified-name:2:18"},
+	{outside + "VACUUM (FULL false, ANALYZE) {{tables.t}};", ""},
+	{"DO $$ BEGIN CASE WHEN true THEN TRUNCATE {{tables.t}}; ELSE DELETE FROM {{tables.u}}; END CASE; END $$ LANGUAGE plpgsql;", "truncate:1:33 without-where:1:61"},
 	{"EXPLAIN UPDATE {{tables.t}} SET x = 1;", ""},
 	{";;\n;", ""},
 }

@@ -50,7 +50,7 @@ func (l *linter) run(s *statement) {
 			l.say("cluster", s.start, "")
 		}
 	case s.take("vacuum"):
-		if s.is("full") || s.is("(") && s.has("full") {
+		if s.is("full") || s.is("(") && s.has("full") && !s.has("full", "false|off|0") {
 			l.say("vacuum-full", s.start, "")
 		}
 	case s.take("reindex"):

@@ -1,6 +1,10 @@
 package sqllint
 
-import "strings"
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // strings looks into the strings of a statement.
 func (l *linter) strings(s *statement) {
@@ -26,9 +30,12 @@ func (l *linter) names(s *statement) {
 		return
 	}
 	queries := l.queries(s)
+	l.namesInStrings(s)
 	for s.at = 0; !s.done(); s.at++ {
 		var lists, columns bool // several names may follow; a parenthesis behind one holds columns
 		switch {
+		case s.is("table", "all", "in"), s.is("on", "select|insert|update|delete"), s.is("from", "rows", "from"), s.begins("create", "event"): // no names
+			continue
 		case s.at == 0 && s.is("update"), s.is("join"):
 			s.at++
 		case s.is("from") && !s.inFunction() && !s.is("from", "stdin"), s.at == 0 && s.is("truncate|lock"), s.is("using") && s.tokens[0].text == "delete":
@@ -46,13 +53,11 @@ func (l *linter) names(s *statement) {
 			s.at++
 			s.take("(")
 		case s.namesObject():
-			columns = true
+			columns, lists = true, s.tokens[0].text == "drop"
 			s.at++
 			s.take("concurrently")
 			s.take("if", "not", "exists")
 			s.take("if", "exists")
-		case s.is("table", "all", "in"), s.is("on", "select|insert|update|delete"): // no names
-			continue
 		case s.is("table") && s.at > 0 && !s.is("table", "(|as"), s.is("view") && s.at > 0:
 			columns = true
 			s.at++
@@ -89,6 +94,32 @@ func (l *linter) names(s *statement) {
 		s.at--
 	}
 	s.at = 0
+}
+
+// inString is a name with its schema, as functions and casts take it.
+var inString = regexp.MustCompile(`^'("?[A-Za-z_][A-Za-z0-9_$]*"?)\.["A-Za-z_]`)
+
+// namesInStrings looks at what nextval('x.y') and 'x.y'::regclass name.
+func (l *linter) namesInStrings(s *statement) {
+	for i := range s.tokens {
+		at := statement{tokens: s.tokens, end: s.end, at: i}
+		found := inString.FindStringSubmatch(at.peek(0).text)
+		if at.peek(0).kind != text || found == nil || slices.Contains(strings.Split(catalogs, "|"), found[1]) {
+			continue
+		}
+		call, cast := at, at
+		call.at -= 2
+		cast.at++
+		if i > 1 && call.is("nextval|currval|setval|to_regclass|to_regtype|to_regproc|pg_get_serial_sequence", "(") ||
+			isCast(&cast, "regclass|regtype|regproc|regprocedure") {
+			l.say("hard-coded-schema", at.peek(0).start, at.peek(0).text)
+		}
+	}
+}
+
+// isCast reports whether a cast to one of the types comes next, whether its :: is one token or two.
+func isCast(s *statement, types string) bool {
+	return s.is("::", types) || s.is(":", ":", types)
 }
 
 // oneName judges the name that comes next. A parenthesis behind it makes it a function's, unless it holds columns.

@@ -15,9 +15,30 @@ func (l *linter) write(s *statement) {
 	if (verb == "update" || verb == "delete") && !s.hasTop("where") {
 		l.say("without-where", s.start, "")
 	}
-	if len(l.locked) > 0 && !l.text.NoTransaction && (verb != "insert" || s.hasTop("select") && s.hasTop("from")) {
+	if len(l.locked) > 0 && !l.text.NoTransaction && (verb != "insert" || selectsFrom(s)) {
 		l.say("backfill", s.start, "")
 	}
+}
+
+// selectsFrom reports whether INSERT takes its rows from a table, and not from a function.
+func selectsFrom(s *statement) bool {
+	if !s.hasTop("select") {
+		return false
+	}
+	for probe := *s; !probe.done(); {
+		switch {
+		case probe.is("("):
+			probe.skipParens()
+		case probe.take("from"):
+			probe.take("only")
+			if _, ok := probe.name(); ok && !probe.is("(") {
+				return true
+			}
+		default:
+			probe.at++
+		}
+	}
+	return false
 }
 
 // subqueries looks at a statement with WITH, whose queries may write.
