@@ -58,7 +58,7 @@ var tools = map[pgdbmmigrate.Tool]tool{
 		table: "schema_migrations",
 		files: map[string]string{
 			"1_a.up.sql": "BEGIN;\n\nCREATE TABLE a (x int);\n\nCOMMIT;\n", "1_a.down.sql": "BEGIN;\nDROP TABLE a;\nCOMMIT;\n",
-			"2_b.up.sql": "ALTER TABLE a ADD y int;", "2_b.down.sql": "ALTER TABLE a DROP y;",
+			"2_b.up.sql": "-- alone\nCREATE INDEX CONCURRENTLY i ON a (x);\n", "2_b.down.sql": "-- nothing\n",
 			"3_c.up.sql": "BEGIN;\nCREATE TABLE c ();\nCOMMIT;\n", "3_c.down.sql": "START TRANSACTION; DROP TABLE c; END",
 		},
 		last: "3_c.up.sql",

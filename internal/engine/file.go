@@ -74,6 +74,10 @@ func Load(module string, fsys fs.FS) ([]*File, error) {
 		case f.Repeatable():
 			repeatable = append(repeatable, f)
 		case strings.HasSuffix(f.Name, downSuffix):
+		if f.revertsNothing() {
+			continue
+		}
+		if strings.HasSuffix(f.Name, downSuffix) {
 			downs = append(downs, f)
 		default:
 			files = append(files, f)
@@ -241,6 +245,9 @@ func (f *File) read(fsys fs.FS) error {
 func (f *File) load(fsys fs.FS) error {
 	if err := f.read(fsys); err != nil {
 		return err
+	}
+	if f.revertsNothing() {
+		return nil
 	}
 	whole := f.Source
 	down, err := f.cut()

@@ -12,7 +12,8 @@ import (
 // tool was told to open no transaction, since the part opens its own. BEGIN and COMMIT become space, so that what
 // is between them keeps its place.
 //
-// Parts that begin otherwise are left as they are, and check refuses a BEGIN in them.
+// Parts that begin otherwise are left as they are, and check refuses a BEGIN in them. In golang-migrate's pairs a
+// statement that no transaction may hold, alone in its file, runs outside one, as it does there.
 func (f *File) unwrap() error {
 	if !f.mayWrap() {
 		return nil
@@ -22,6 +23,10 @@ func (f *File) unwrap() error {
 		return err
 	}
 	pieces = slices.DeleteFunc(pieces, func(p sqltemplate.Piece) bool { return !runs(p, f.Source) })
+	if len(pieces) == 1 && f.format == "" && pieces[0].Kind == sqltemplate.Statement {
+		head := f.words(pieces[0], 64)
+		f.NoTransaction = len(head) > 0 && needsNoTransaction(head) != "" // golang-migrate sends it alone, too
+	}
 	if len(pieces) == 0 || !f.opens(pieces[0]) {
 		return nil
 	}
@@ -43,6 +48,12 @@ func (f *File) unwrap() error {
 	f.Source = blankPiece(blankPiece(f.Source, begin), pieces[end])
 	f.NoTransaction = false
 	return nil
+}
+
+// revertsNothing reports whether the file is golang-migrate's of a migration that nothing reverts: it has no statement.
+func (f *File) revertsNothing() bool {
+	i, err := firstCode(f.Source)
+	return strings.HasSuffix(f.Name, downSuffix) && err == nil && i == len(f.Source)
 }
 
 // mayWrap reports whether the file is one of a tool whose files may hold their own transaction: a foreign format, or

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pgdbm/pgdbm/internal/engine"
@@ -92,6 +93,32 @@ func TestOtherTransactionControlOfOtherToolsFilesIsRefusedWithItsPlace(t *testin
 		t.Fatal("a part that reverts was accepted")
 	}
 	contains(t, err.Error(), "migrate app/001_x.sql:7:1: statement after the COMMIT")
+}
+
+// golang-migrate sends a file at once, and one statement alone opens no transaction.
+func TestAStatementAloneInGolangMigratesFileMayRunOutsideATransaction(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program(two)
+	tg := target(t, "app", "app", "1_a.up.sql", "create table t (x int);", "1_a.down.sql", "-- nothing\n",
+		"2_b.up.sql", "-- an index\ncreate index concurrently i on t (x);", "2_b.down.sql", "DROP INDEX CONCURRENTLY i")
+	p.up(tg)
+	d.want("true", "select indisvalid from pg_index where indexrelid = 'app.i'::regclass")
+	if _, err := p.Down(t.Context(), tg, engine.DownOptions{Steps: 1}); err != nil {
+		t.Fatal(err)
+	}
+	d.want("true", "select to_regclass('app.i') is null")
+	if tg.Files[0].Revertible() || !tg.Files[1].Revertible() {
+		t.Error("a file without a statement reverts something, or one with a statement nothing")
+	}
+	for name, text := range map[string]string{
+		"1_a.sql":    "create index concurrently i on t (x);",
+		"1_a.up.sql": "create index concurrently i on t (x); select 1;",
+	} {
+		if _, err := engine.Load("app", mapFS(name, text)); err == nil || !strings.Contains(err.Error(), "CREATE INDEX CONCURRENTLY cannot run in a transaction") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // Taking BEGIN and COMMIT out of a file that has run is a change of form only.
