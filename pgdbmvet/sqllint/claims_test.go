@@ -63,6 +63,8 @@ func TestWhatTheRulesSayOfPostgreSQLIsSo(t *testing.T) {
 		{"set-without-local", "77ms", []string{`SELECT current_setting('lock_timeout')`}}, // set below
 		{"int-key", "22003", []string{`DO 'BEGIN PERFORM 2147483647::int + 1::int; END'`}},
 		{"timestamp", "false", []string{`SET LOCAL timezone = 'UTC'`, `CREATE TEMP TABLE z AS SELECT '2026-01-01 12:00'::timestamp::timestamptz AS at`, `SET LOCAL timezone = 'Asia/Tokyo'`, `SELECT (at = '2026-01-01 12:00'::timestamp::timestamptz)::text FROM z`}},
+		{"refresh-view", "55000", []string{`REFRESH MATERIALIZED VIEW CONCURRENTLY m.v`}},
+		{"refresh-view", "", []string{`CREATE UNIQUE INDEX k ON m.v (id)`, `REFRESH MATERIALIZED VIEW CONCURRENTLY m.v`}},
 		{"rename", "", []string{`CREATE SCHEMA n`, `ALTER TABLE m.t SET SCHEMA n`, `SELECT coalesce(to_regclass('m.t')::text, '')`}},
 		{"drop-not-null", "", []string{`ALTER TABLE m.t ALTER x SET NOT NULL`, `ALTER TABLE m.t ALTER x DROP NOT NULL`, `INSERT INTO m.t (x) VALUES (NULL)`}},
 		{"drop-cascade", "0", []string{`CREATE VIEW m.w AS SELECT x FROM m.t`, `ALTER TABLE m.t DROP x CASCADE`, `SELECT count(*)::text FROM pg_views WHERE viewname = 'w'`}},
@@ -89,6 +91,18 @@ func TestWhatIsRefusedForPartitionedTablesDependsOnTheVersion(t *testing.T) {
 	for _, sql := range []string{`CREATE INDEX CONCURRENTLY k ON m.p (x)`, `CREATE INDEX CONCURRENTLY k ON ONLY m.p (x)`} {
 		if got := state(conn, t, sql); got != "0A000" {
 			t.Errorf("%s: %q", sql, got)
+		}
+	}
+	// Nor can a partition be detached concurrently beside a default one.
+	for _, step := range []struct{ sql, want string }{
+		{`CREATE TABLE m.p1 PARTITION OF m.p FOR VALUES FROM (1) TO (9)`, ""},
+		{`CREATE TABLE m.p2 PARTITION OF m.p DEFAULT`, ""},
+		{`ALTER TABLE m.p DETACH PARTITION m.p1 CONCURRENTLY`, "55000"},
+		{`DROP TABLE m.p2`, ""},
+		{`ALTER TABLE m.p DETACH PARTITION m.p1 CONCURRENTLY`, ""},
+	} {
+		if got := state(conn, t, step.sql); got != step.want {
+			t.Errorf("%s: %q, want %q", step.sql, got, step.want)
 		}
 	}
 	want := "42809"
