@@ -71,13 +71,10 @@ func Load(module string, fsys fs.FS) ([]*File, error) {
 			return nil, err
 		}
 		switch {
+		case f.revertsNothing():
 		case f.Repeatable():
 			repeatable = append(repeatable, f)
 		case strings.HasSuffix(f.Name, downSuffix):
-		if f.revertsNothing() {
-			continue
-		}
-		if strings.HasSuffix(f.Name, downSuffix) {
 			downs = append(downs, f)
 		default:
 			files = append(files, f)
