@@ -214,7 +214,8 @@ func (s *squash) compare(ctx context.Context, made *pgdbm.DB, version int64, tex
 	if err != nil {
 		return err
 	}
-	for _, d := range v.Differences {
+	if len(v.Differences) > 0 {
+		d := v.Differences[0]
 		return fmt.Errorf("what would be written does not make the same: %s %s is %q, not %q", d.Kind, d.Name, d.Have, d.Want)
 	}
 	return sameRows(ctx, made, again)

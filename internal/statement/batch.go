@@ -156,14 +156,9 @@ func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item
 	}
 	err := p.Sync()
 	for i := 0; err == nil && i < len(missing); i++ {
-		var result any
-		if result, err = p.GetResults(); err != nil {
+		var sd *pgconn.StatementDescription
+		if sd, err = next[*pgconn.StatementDescription](p); err != nil {
 			err = fmt.Errorf("error preprocessing batch (prepare): %w", err)
-			break
-		}
-		sd, ok := result.(*pgconn.StatementDescription)
-		if !ok {
-			err = unexpected(result)
 			break
 		}
 		described[missing[i].key] = missing[i].learned(newDescription(sd, conn.TypeMap(), epoch))

@@ -83,15 +83,7 @@ func (r *batchResults) receive(it *item) (*pgconn.ResultReader, error) {
 			return nil, err
 		}
 	}
-	result, err := r.pipeline.GetResults()
-	if err != nil {
-		return nil, err
-	}
-	reader, ok := result.(*pgconn.ResultReader)
-	if !ok {
-		return nil, unexpected(result)
-	}
-	return reader, nil
+	return next[*pgconn.ResultReader](r.pipeline)
 }
 
 // take reads what is left of the batch, from reader on, into memory: one of its

@@ -191,20 +191,13 @@ func (k *call) ask(ctx context.Context, a *attempt, formats []int16) error {
 	if err := p.Sync(); err != nil {
 		return k.abandon(a, err)
 	}
-	result, err := p.GetResults()
+	sd, err := next[*pgconn.StatementDescription](p)
 	if err != nil {
 		return k.abandon(a, err)
 	}
-	sd, ok := result.(*pgconn.StatementDescription)
-	if !ok {
-		return k.abandon(a, unexpected(result))
-	}
 	a.asked = newDescription(sd, k.conn.TypeMap(), epoch)
-	if result, err = p.GetResults(); err != nil {
+	if a.reader, err = next[*pgconn.ResultReader](p); err != nil {
 		return k.abandon(a, err)
-	}
-	if a.reader, ok = result.(*pgconn.ResultReader); !ok {
-		return k.abandon(a, unexpected(result))
 	}
 	if !a.description.takes(k.conn.TypeMap(), sd.ParamOIDs) {
 		_, err := a.reader.Close() // the rows are thrown away
@@ -225,7 +218,19 @@ func (k *call) ask(ctx context.Context, a *attempt, formats []int16) error {
 // are not the namespace's.
 var errOtherTypes = errors.New("pgdbm: a statement has other types of parameters in this schema")
 
-func unexpected(result any) error { return fmt.Errorf("pgdbm: bug: %T in a pipeline", result) }
+// next returns the next result of a pipeline, which is of a type that is known.
+func next[T any](p *pgconn.Pipeline) (T, error) {
+	result, err := p.GetResults()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	v, ok := result.(T)
+	if !ok {
+		return v, fmt.Errorf("pgdbm: bug: %T in a pipeline", result)
+	}
+	return v, nil
+}
 
 // abandon ends the pipeline of an attempt that failed.
 func (k *call) abandon(a *attempt, err error) error {
@@ -278,21 +283,14 @@ func (k *call) promote(ctx context.Context, a *attempt, formats []int16) error {
 		}
 	}
 	n.garbage = n.garbage[:0]
-	result, err := p.GetResults()
+	sd, err := next[*pgconn.StatementDescription](p)
 	if err != nil {
 		return k.abandon(a, err)
 	}
-	sd, ok := result.(*pgconn.StatementDescription)
-	if !ok {
-		return k.abandon(a, unexpected(result))
-	}
 	sd.Name = name
 	n.put(k.key, sd, epoch)
-	if result, err = p.GetResults(); err != nil {
+	if a.reader, err = next[*pgconn.ResultReader](p); err != nil {
 		return k.abandon(a, err)
-	}
-	if a.reader, ok = result.(*pgconn.ResultReader); !ok {
-		return k.abandon(a, unexpected(result))
 	}
 	return nil
 }
