@@ -38,9 +38,9 @@ func lintText() string {
 
 Generated from the rules. ` + "`pgdbm migrate lint`" + ` reads migrations without a
 server, and names what holds up the users of a table, writes it anew or fails
-half-way. A table that the same file creates has no users yet; what earlier files
-have made of a column is known. What reverts is not judged. The block of a DO is
-read, the body of a function and what EXECUTE runs are not.
+half-way. A table that the same file creates has no users yet; what earlier
+files have made of a column is known. What reverts is not judged. The block of
+a DO is read, the body of a function and what EXECUTE runs are not.
 
 What is meant as it is says so, above the statement or at its end:
 
@@ -53,16 +53,17 @@ The locks are those that a server takes: a test asks it. Where the lock is
 later waits behind the statement while it waits; with ` + "`SHARE`" + ` and ` + "`SHARE ROW\nEXCLUSIVE`" + ` nobody can write.
 
 The rules are for PostgreSQL 14 to 18, and say where these differ. With
-` + "`--postgres 14`" + `, the oldest version that the files run on, what it does not know
-is found too.
+` + "`--postgres 14`" + `, the oldest version that the files run on, what it does not
+know is found too.
 
-Not looked for, since the engine does it: timeouts (each file has a ` + "`lock_timeout`" + `
-and is tried again), ` + "`IF NOT EXISTS`" + ` everywhere (a file is undone whole, or goes on
-at the statement that failed, and invalid indexes are built anew), transactions
-that stay open. Not looked for, since the lock is short and no row is read: CREATE
-TRIGGER, foreign keys that are NOT VALID, columns with a constant default, indexes
-renamed. Not known without a server: what type a constraint is of that is dropped,
-how big a table is, whether a CHECK fits a partition's bounds.
+Not looked for, since the engine does it: timeouts (each file has a
+` + "`lock_timeout`" + ` and is tried again), ` + "`IF NOT EXISTS`" + ` everywhere (a file is undone
+whole, or goes on at the statement that failed, and invalid indexes are built
+anew), transactions that stay open. Not looked for, since the lock is short and
+no row is read: CREATE TRIGGER, foreign keys that are NOT VALID, columns with a
+constant default, indexes renamed. Not known without a server: of what kind a
+constraint is that is dropped, how big a table is, whether a CHECK fits a
+partition's bounds.
 `)
 	for _, r := range sqllint.Rules() {
 		fmt.Fprintf(&b, "\n## %s\n\n", r.Name)
