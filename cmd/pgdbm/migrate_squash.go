@@ -73,7 +73,7 @@ the server's version or a newer one.`,
 	}
 	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations")
 	cmd.Flags().StringVar(&module, "module", "", "the module's `name`")
-	cmd.Flags().StringVar(&name, "name", "squash", "the `file`'s name, without number")
+	cmd.Flags().StringVar(&name, "name", "squash", "its `name`, without number")
 	cmd.Flags().StringSliceVar(&extensions, "extension", nil, "`extensions` that the module needs")
 	cmd.Flags().BoolVar(&data, "data", false, "put the rows that migrations insert into the file")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
