@@ -95,7 +95,7 @@ func (c HandleConfig) limits(n int) (*limits, error) {
 	case c.AcquireTimeout < 0:
 		return nil, fmt.Errorf("AcquireTimeout: %v is negative", c.AcquireTimeout)
 	case !(c.Weight >= 0) || math.IsInf(c.Weight, 0):
-		return nil, fmt.Errorf("Weight: %v is not a weight", c.Weight)
+		return nil, fmt.Errorf("HandleConfig.Weight: %v is not a weight", c.Weight)
 	}
 	l := limits{max: c.MaxConns, waiting: c.MaxWaiting, weight: c.Weight, timeout: c.AcquireTimeout}
 	if l == (limits{}) {

@@ -236,15 +236,15 @@ func TestLimitsThatCannotBeAreRefused(t *testing.T) {
 	t.Parallel()
 	pool := openPool(t, pgdbm.Config{MaxConns: 4})
 	for want, c := range map[string]pgdbm.HandleConfig{
-		"MaxConns: -1 is negative":              {MaxConns: -1},
-		"MinConns: -1 is negative":              {MinConns: -1},
-		"MinConns: 5 is more than the pool's 4": {MinConns: 5},
-		"MinConns: 3 is more than MaxConns, 2":  {MinConns: 3, MaxConns: 2},
-		"AcquireTimeout: -1ns is negative":      {AcquireTimeout: -1},
-		"Weight: -1 is not a weight":            {Weight: -1},
-		"Weight: NaN is not a weight":           {Weight: math.NaN()},
-		"Weight: +Inf is not a weight":          {Weight: math.Inf(1)},
-		`schema "": an empty name is no schema`: {},
+		"MaxConns: -1 is negative":                  {MaxConns: -1},
+		"MinConns: -1 is negative":                  {MinConns: -1},
+		"MinConns: 5 is more than the pool's 4":     {MinConns: 5},
+		"MinConns: 3 is more than MaxConns, 2":      {MinConns: 3, MaxConns: 2},
+		"AcquireTimeout: -1ns is negative":          {AcquireTimeout: -1},
+		"HandleConfig.Weight: -1 is not a weight":   {Weight: -1},
+		"HandleConfig.Weight: NaN is not a weight":  {Weight: math.NaN()},
+		"HandleConfig.Weight: +Inf is not a weight": {Weight: math.Inf(1)},
+		`schema "": an empty name is no schema`:     {},
 	} {
 		if want != `schema "": an empty name is no schema` {
 			c.Schema = "s"

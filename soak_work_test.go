@@ -351,7 +351,9 @@ func (s *soak) work(r *rand.Rand) {
 		n := soakDraw(r)
 		j := &job{s: s, rand: r, id: 1 + r.Int64N(soakRows), rev: r.Int64N(1_000_000), other: s.dbs[r.IntN(soakSchemas-soakDropped)],
 			mayDrop: n >= soakSchemas-soakDropped, lines: make(map[string]string)}
-		cancelled := s.jobs.Add(1)%80 == 0
+		// Cancel requests now and then end PgBouncer 1.18 itself: "server in bad
+		// state". What is cancelled through it is for other tests.
+		cancelled := s.jobs.Add(1)%80 == 0 && s.way == "straight"
 		limit := time.Minute
 		if cancelled {
 			limit = rand.N(4 * time.Millisecond)

@@ -73,9 +73,17 @@ logfile = %[6]s/log
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	tb.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
+		select {
+		case err := <-ended:
+			log, _ := os.ReadFile(filepath.Join(dir, "log")) // it may not be there
+			tb.Errorf("pgbouncer ended by itself: %v: %s", err, log[max(0, len(log)-2000):])
+		default:
+			_ = cmd.Process.Kill()
+			<-ended // it was killed
+		}
 	})
 	for range 500 {
 		conn, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
