@@ -69,7 +69,13 @@ func (g Gate) Keep(schema string, n int) error { return g.gate.keep(schema, n) }
 func (g Gate) Idle() error {
 	g.gate.mu.Lock()
 	defer g.gate.mu.Unlock()
-	if g.gate.free != g.gate.total || len(g.gate.shares) != 0 || len(g.gate.waiting) != 0 || g.gate.reserved != 0 {
+	busy := 0
+	for _, s := range g.gate.shares {
+		if !s.idle() {
+			busy++
+		}
+	}
+	if g.gate.free != g.gate.total || busy != 0 || len(g.gate.shares) > keptShares+1 || len(g.gate.waiting) != 0 || g.gate.reserved != 0 {
 		return fmt.Errorf("%d of %d tokens are free, %d are reserved, %d shares, %d of them waiting",
 			g.gate.free, g.gate.total, g.gate.reserved, len(g.gate.shares), len(g.gate.waiting))
 	}

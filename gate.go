@@ -26,7 +26,7 @@ type gate struct {
 	mu       sync.Mutex // guards the fields below
 	free     int
 	reserved int               // tokens that schemas with a minimum do not hold yet
-	shares   map[string]*share // those that hold or wait, or have a minimum
+	shares   map[string]*share // those that hold or wait, have a minimum, or were last to
 	waiting  shareHeap         // those with a waiter that may not be at its limit
 	pass     float64           // of the share that was served last
 	last     string            // the schema served last, and
@@ -216,13 +216,19 @@ func (g *gate) share(schema string) *share {
 	return s
 }
 
-// forget drops the share of a schema that has nothing and wants nothing. Its pass
-// goes with it unless it is ahead of the others'.
+// keptShares is how many shares stay although their schemas have nothing: most
+// come back for the next query.
+const keptShares = 256
+
+// forget drops the share of a schema that has nothing and wants nothing, where
+// there are many. Its pass goes with it unless it is ahead of the others'.
 func (g *gate) forget(s *share) {
-	if s.held == 0 && s.min == 0 && len(s.waiters) == 0 && s.pass <= g.pass+1 {
+	if len(g.shares) > keptShares && s.idle() && s.pass <= g.pass+1 {
 		delete(g.shares, s.schema)
 	}
 }
+
+func (s *share) idle() bool { return s.held == 0 && s.min == 0 && len(s.waiters) == 0 }
 
 // leave takes a waiter out of its queue.
 func (g *gate) leave(w *waiter) {

@@ -312,7 +312,7 @@ func TestWeightsDivideThePool(t *testing.T) {
 	}
 }
 
-// A hundred schemas come, wait, give up and go, and nothing is left.
+// A thousand schemas come, wait, give up and go, and nothing is left.
 func TestTheGateLosesNoToken(t *testing.T) {
 	t.Parallel()
 	const tokens = 7
@@ -325,7 +325,7 @@ func TestTheGateLosesNoToken(t *testing.T) {
 	for i := range 24 {
 		wg.Go(func() {
 			for range 3000 {
-				schema := fmt.Sprintf("s%d", rand.IntN(100))
+				schema := fmt.Sprintf("s%d", rand.IntN(1000))
 				if i == 0 {
 					schema = "kept"
 				}
