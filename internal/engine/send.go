@@ -63,8 +63,8 @@ func (f *File) messages(expanded string) ([]message, error) {
 func blank(s string) string {
 	b := bytes.Repeat([]byte{' '}, len(s))
 	for i := range len(s) {
-		if s[i] == '\n' {
-			b[i] = '\n'
+		if s[i] == '\n' || s[i] == '\r' { // each of which ends a line
+			b[i] = s[i]
 		}
 	}
 	return string(b)
