@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -125,10 +126,22 @@ func (s sourced) attachOne(ctx context.Context, m *loaded, attached map[string]s
 		if err := s.pool.core.runner(db.Schema()).EnsureSchema(ctx, db.Schema()); err != nil {
 			return nil, fmt.Errorf("module %s: %w", m.Name, publicError(err))
 		}
+	} else if _, err := s.pool.core.runner(db.Schema()).Up(ctx, m.target(db)); err != nil {
+		return nil, err
+	}
+	if !s.roles {
 		return db, nil
 	}
-	_, err = s.pool.core.runner(db.Schema()).Up(ctx, m.target(db))
-	return db, err
+	var reads []string
+	for _, name := range m.Requires {
+		if schema := db.h.ns.aliases[name]; schema != db.h.schema && !slices.Contains(reads, schema) {
+			reads = append(reads, schema)
+		}
+	}
+	if db, err = db.isolate(ctx, reads); err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.Name, err)
+	}
+	return db, nil
 }
 
 func (m *loaded) target(db *DB) engine.Target {
@@ -156,11 +169,14 @@ func (s sourced) bind(ctx context.Context, m *loaded, attached map[string]string
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
 	}
 	aliases[m.Name] = schema
-	var lim *limits
+	var (
+		lim  *limits
+		role string
+	)
 	if s.handle != nil {
-		lim = s.handle.limits
+		lim, role = s.handle.limits, s.handle.ns.Role
 	}
-	return s.pool.core.handle(schema, m.Name, aliases, lim)
+	return s.pool.core.handle(schema, m.Name, aliases, role, lim)
 }
 
 // resolve completes aliases with the modules that m requires.

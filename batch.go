@@ -44,12 +44,15 @@ func (h *handle) checkBatch(b *pgx.Batch) error {
 // where those are asked for.
 func (h *handle) sendBatch(ctx context.Context, conn *pgx.Conn, b *pgx.Batch) pgx.BatchResults {
 	c := h.core.statements
-	if !c.Batches(conn, b) {
+	if !c.Batches(conn, b) && !(h.ns.Role != "" && conn.PgConn().TxStatus() == 'I') {
 		expanded, err := h.expandBatch(b)
 		if err != nil {
 			return pgx.FailedBatchResults(b, err)
 		}
 		if err := c.Check(ctx, conn); err != nil {
+			return pgx.FailedBatchResults(b, err)
+		}
+		if err := c.TakeRole(ctx, conn, h.ns.Namespace); err != nil {
 			return pgx.FailedBatchResults(b, err)
 		}
 		return conn.SendBatch(ctx, expanded)
@@ -59,7 +62,7 @@ func (h *handle) sendBatch(ctx context.Context, conn *pgx.Conn, b *pgx.Batch) pg
 	}
 	// pgx would give the statements names of its own, which a pooler does not carry
 	// over and a changed table makes stale. A round trip more begins the transaction.
-	tx, err := conn.BeginTx(ctx, batchTxOptions(b))
+	tx, err := c.Begin(ctx, conn, h.ns.Namespace, batchTxOptions(b))
 	if err != nil {
 		return pgx.FailedBatchResults(b, err)
 	}

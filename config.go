@@ -50,6 +50,11 @@ type Config struct {
 	// by Open and never put into search_path.
 	Schema string
 
+	// Isolate has Attach give the schema of each module that is attached to the
+	// pool itself a role of its own, which its statements run as; see
+	// [Pool.Isolate].
+	Isolate bool
+
 	// MinConns and MaxConns bound the pool. MaxConns 0: pgxpool's default, the
 	// greater of 4 and the number of CPUs. MinConns 0: none is kept open.
 	MinConns int32

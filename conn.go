@@ -115,7 +115,7 @@ func (c *Conn) begin(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error) {
 	if c.tx != nil {
 		return c.tx.Begin(ctx)
 	}
-	return c.pgx.BeginTx(ctx, o)
+	return c.h.core.statements.Begin(ctx, c.pgx, c.h.ns.Namespace, o)
 }
 
 // Schema returns the schema that c is seen from.
@@ -125,9 +125,11 @@ func (c *Conn) Schema() string { return c.h.schema }
 func (c *Conn) Expand(sql string) (string, error) { return c.h.expand(sql) }
 
 // Pgx returns the connection below, for what this package does not offer, such
-// as WaitForNotification. The connection is closed after WithConn.
+// as WaitForNotification. The connection is closed after WithConn. What is done
+// with it runs as the pool's user, whatever the handle's role.
 func (c *Conn) Pgx() *pgx.Conn {
 	c.spoil()
+	c.h.core.statements.Lent(c.pgx)
 	return c.pgx
 }
 

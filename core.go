@@ -24,7 +24,9 @@ type core struct {
 	pgx            *pgxpool.Pool
 	owned          bool // Open made pgx, so shutdown closes it
 	logger         *slog.Logger
-	schema         string // Config.Schema
+	schema         string      // Config.Schema
+	isolates       bool        // Config.Isolate
+	roles          atomic.Bool // a handle has a role
 	acquireTimeout time.Duration
 	maxConns       int64
 	statements     *statement.Cache

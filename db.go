@@ -54,6 +54,16 @@ type HandleConfig struct {
 	// Weight is the schema's part of the connections when schemas compete for
 	// them: one with weight 2 gets twice as many as one with 1. Zero: 1.
 	Weight float64
+
+	// Role is the database role that every statement of the handle runs as,
+	// transactions included, in the same round trip: set_config('role') goes before
+	// it, and the end of the transaction undoes it, so a connection carries it to
+	// nobody. [Pool.Isolate] makes such roles. The pool's user must be allowed to
+	// SET ROLE to it, else statements fail with [ErrRole]. Statements that no
+	// privilege keeps to a schema, as LISTEN and CREATE TEMPORARY TABLE, fail with
+	// [ErrEscape]. Outside a transaction pgx's QueryExecModes have no effect, and
+	// CopyFrom takes two round trips more. Empty: the pool's user.
+	Role string
 }
 
 // Schema returns a handle bound to the schema name. Nothing is created and
@@ -69,7 +79,7 @@ func (p *Pool) Handle(c HandleConfig) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pgdbm: handle: %w", err)
 	}
-	db, err := p.core.handle(c.Schema, "", c.Aliases, lim)
+	db, err := p.core.handle(c.Schema, "", c.Aliases, c.Role, lim)
 	if err != nil {
 		return nil, fmt.Errorf("pgdbm: handle: %w", err)
 	}
@@ -104,10 +114,13 @@ func (c HandleConfig) limits(n int) (*limits, error) {
 	return &l, nil
 }
 
-func (c *core) handle(schema, module string, aliases map[string]string, lim *limits) (*DB, error) {
-	names, err := c.statements.Namespace(schema, aliases)
+func (c *core) handle(schema, module string, aliases map[string]string, role string, lim *limits) (*DB, error) {
+	names, err := c.statements.Namespace(schema, aliases, role)
 	if err != nil {
 		return nil, err
+	}
+	if role != "" {
+		c.roles.Store(true)
 	}
 	ns := &namespace{Namespace: names, aliases: maps.Clone(aliases)}
 	return &DB{&handle{core: c, ns: ns, schema: schema, module: module, limits: lim}}, nil
@@ -170,7 +183,7 @@ func (db *DB) begin(ctx context.Context, o pgx.TxOptions) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := l.conn.BeginTx(ctx, o)
+	t, err := db.h.core.statements.Begin(ctx, l.conn.Conn(), db.h.ns.Namespace, o)
 	if err != nil {
 		l.release()
 		return nil, err

@@ -37,6 +37,16 @@ var (
 	// connection, and run what another client has parsed there.
 	ErrDescribeExec = statement.ErrDescribeExec
 
+	// ErrRole is returned by a statement of a handle with a role that the server
+	// did not let it take; see [HandleConfig.Role]. The statement has not run.
+	ErrRole = statement.ErrRole
+
+	// ErrEscape is returned by a handle with a role for a statement that the
+	// server would run for any role although it concerns more than the schema:
+	// LISTEN and NOTIFY, temporary tables, DISCARD, another role. It finds
+	// mistakes in the text of the statement, and not what a function does.
+	ErrEscape = statement.ErrEscape
+
 	// ErrStalePlan is returned by a statement in a transaction whose tables were
 	// changed, by another process's migration say, since it was prepared or
 	// described, and by a batch, which is a transaction of its own. The transaction

@@ -218,7 +218,7 @@ func (e sessionExecutor) exec(ctx context.Context, h *handle, sql string, args [
 		defer func() { done(err) }()
 	}
 	if h.core.held != nil {
-		text, err := h.expand(sql)
+		text, err := e.expandHeld(ctx, h, sql)
 		if err != nil {
 			return pgconn.CommandTag{}, err
 		}
@@ -251,7 +251,7 @@ func (e sessionExecutor) query(ctx context.Context, h *handle, sql string, args 
 
 func (e sessionExecutor) run(ctx context.Context, h *handle, sh *statement.Shape, sql string, args []any) (pgx.Rows, error) {
 	if h.core.held != nil {
-		text, err := h.expand(sql)
+		text, err := e.expandHeld(ctx, h, sql)
 		if err != nil {
 			return errRows{err}, err
 		}
@@ -262,6 +262,26 @@ func (e sessionExecutor) run(ctx context.Context, h *handle, sh *statement.Shape
 		return errRows{err}, err
 	}
 	return h.core.statements.Query(ctx, conn, sh, h.ns.Namespace, args)
+}
+
+// expandHeld returns sql for the transaction that the handle lives in, which has
+// the handle's role then.
+func (e sessionExecutor) expandHeld(ctx context.Context, h *handle, sql string) (string, error) {
+	text, err := h.expand(sql)
+	if err != nil {
+		return "", err
+	}
+	return text, e.assume(ctx, h)
+}
+
+// assume sets the handle's role in the transaction that the handle lives in, which
+// does not tell when it is rolled back to a savepoint.
+func (e sessionExecutor) assume(ctx context.Context, h *handle) error {
+	if h.core.held == nil || !h.core.roles.Load() {
+		return nil
+	}
+	_, err := e.Exec(ctx, h.ns.RoleText())
+	return err
 }
 
 func (e sessionExecutor) queryRow(ctx context.Context, h *handle, sql string, args []any) pgx.Row {
@@ -293,6 +313,9 @@ func (e sessionExecutor) batch(ctx context.Context, h *handle, b *pgx.Batch) pgx
 	conn, isConn := e.session.(*pgx.Conn)
 	if h.core.held != nil || !isConn && begins(b) { // which a transaction refuses
 		expanded, err := h.expandBatch(b)
+		if err == nil {
+			err = e.assume(ctx, h)
+		}
 		if err != nil {
 			return pgx.FailedBatchResults(b, err)
 		}
@@ -314,6 +337,9 @@ func (e sessionExecutor) copyFrom(ctx context.Context, h *handle, table pgx.Iden
 			return 0, err
 		}
 		return h.copyFrom(ctx, conn, table, columns, src)
+	}
+	if err := e.assume(ctx, h); err != nil {
+		return 0, err
 	}
 	table = h.table(table)
 	if done := h.tracedCopy(ctx, table); done != nil {

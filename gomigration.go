@@ -81,7 +81,7 @@ func (g GoMigration) calls() (up, down *engine.Call, err error) {
 
 // runGo calls a function of a Go migration on a connection of the engine's.
 func (c *core) runGo(ctx context.Context, conn *pgx.Conn, t engine.Target, fn any) error {
-	db, err := c.handle(t.Names.Schema(), t.Module, maps.Collect(t.Names.Aliases()), nil)
+	db, err := c.handle(t.Names.Schema(), t.Module, maps.Collect(t.Names.Aliases()), "", nil)
 	if err != nil {
 		return err
 	}

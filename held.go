@@ -14,7 +14,7 @@ import (
 // options PostgreSQL cannot honour, and nobody closes anything.
 func (p *Pool) inTransaction(held *bridge.Held) *Pool {
 	c := newCore(p.core.pgx, false, 0)
-	c.logger, c.schema = held.Logger, p.core.schema
+	c.logger, c.schema, c.isolates = held.Logger, p.core.schema, p.core.isolates
 	c.entry = p.core.entry
 	c.held = held
 	c.run = sessionExecutor{session: held.Tx}

@@ -43,7 +43,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	}
 	c := newCore(pp, true, cfg.SchemasPerConn)
 	c.logger = cfg.Logger
-	c.schema = cfg.Schema
+	c.schema, c.isolates = cfg.Schema, cfg.Isolate
 
 	id, err := cfg.Retry.connect(ctx, c)
 	if err != nil {

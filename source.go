@@ -22,6 +22,7 @@ type sourced struct {
 	pool   *Pool
 	owned  bool   // the pool was opened for this attachment
 	schema string // the source's choice; empty: the module's
+	roles  bool   // the module works as a role of its schema's
 	handle *handle
 }
 
@@ -34,21 +35,21 @@ func (c Config) source(ctx context.Context) (sourced, error) {
 	if err != nil {
 		return sourced{}, err
 	}
-	return sourced{pool: pool, owned: true, schema: c.Schema}, nil
+	return sourced{pool: pool, owned: true, schema: c.Schema, roles: c.Isolate}, nil
 }
 
 func (p *Pool) source(ctx context.Context) (sourced, error) {
 	if p == nil || p.core == nil {
 		return sourced{}, errors.New("nil *pgdbm.Pool")
 	}
-	return sourced{pool: p, schema: p.core.schema}, nil
+	return sourced{pool: p, schema: p.core.schema, roles: p.core.isolates}, nil
 }
 
 func (db *DB) source(ctx context.Context) (sourced, error) {
 	if db == nil || db.h == nil {
 		return sourced{}, errors.New("nil *pgdbm.DB")
 	}
-	return sourced{pool: db.Pool(), schema: db.h.schema, handle: db.h}, nil
+	return sourced{pool: db.Pool(), schema: db.h.schema, roles: db.h.ns.Role != "", handle: db.h}, nil
 }
 
 // openSource looks into src. A nil pointer in the interface is an error here,

@@ -2,6 +2,7 @@ package pgdbm
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -91,7 +92,11 @@ func (tx *Tx) commit(ctx context.Context) error {
 
 func (tx *Tx) rollback(ctx context.Context) error {
 	defer tx.giveBack()
-	return tx.pgx.Rollback(ctx)
+	err := tx.pgx.Rollback(ctx)
+	if tx.done == nil && !errors.Is(err, pgx.ErrTxClosed) { // a savepoint; a closed one's connection may be another's
+		tx.h.core.statements.RolledBack(tx.pgx.Conn())
+	}
+	return err
 }
 
 func (tx *Tx) giveBack() {
@@ -154,6 +159,9 @@ func (tx *Tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementD
 		return nil, err
 	}
 	tx.run.conn.spoil()
+	if err := tx.h.core.statements.TakeRole(ctx, tx.pgx.Conn(), tx.h.ns.Namespace); err != nil {
+		return nil, err
+	}
 	sd, err := tx.pgx.Prepare(ctx, name, text)
 	if err == nil {
 		tx.h.core.statements.Prepared(tx.pgx.Conn(), name)
@@ -165,8 +173,10 @@ func (tx *Tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementD
 func (tx *Tx) LargeObjects() pgx.LargeObjects { return tx.pgx.LargeObjects() }
 
 // Conn returns the connection below, for what this package does not offer.
-// SQL given to it is not expanded. It must not outlive the transaction.
+// SQL given to it is not expanded, and runs as the role that the transaction has
+// at that moment. It must not outlive the transaction.
 func (tx *Tx) Conn() *pgx.Conn {
 	tx.run.conn.spoil()
+	tx.h.core.statements.Lent(tx.pgx.Conn())
 	return tx.pgx.Conn()
 }

@@ -51,7 +51,7 @@ func (c *Cache) SendBatch(ctx context.Context, conn *pgx.Conn, ns *Namespace, b 
 		err = c.buildAll(r.ctx, conn, items)
 	}
 	if err == nil && len(items) > 0 {
-		r.pipeline, err = sendItems(r.ctx, conn, items)
+		r.pipeline, err = c.sendItems(r.ctx, conn, s, ns, items)
 	}
 	r.err = err
 	return r
@@ -150,11 +150,14 @@ func (it *item) encode() error {
 func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item) (map[pair]*description, error) {
 	epoch := c.epoch.Load()
 	described := make(map[pair]*description)
-	p := conn.PgConn().StartPipeline(ctx)
+	p, took := c.startAs(ctx, conn, missing[0].session, missing[0].ns)
 	for _, it := range missing {
 		p.SendPrepare("", it.text(), nil)
 	}
 	err := p.Sync()
+	if err == nil {
+		err = took()
+	}
 	for i := 0; err == nil && i < len(missing); i++ {
 		var sd *pgconn.StatementDescription
 		if sd, err = next[*pgconn.StatementDescription](p); err != nil {
@@ -169,8 +172,8 @@ func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item
 	return described, err
 }
 
-func sendItems(ctx context.Context, conn *pgx.Conn, items []item) (*pgconn.Pipeline, error) {
-	p := conn.PgConn().StartPipeline(ctx)
+func (c *Cache) sendItems(ctx context.Context, conn *pgx.Conn, s *session, ns *Namespace, items []item) (*pgconn.Pipeline, error) {
+	p, took := c.startAs(ctx, conn, s, ns)
 	parsed := false // the last query's statement is still the unnamed one
 	for i := range items {
 		it := &items[i]
@@ -189,7 +192,12 @@ func sendItems(ctx context.Context, conn *pgx.Conn, items []item) (*pgconn.Pipel
 		}
 		p.SendQueryPrepared("", b.ParamValues, b.ParamFormats, it.description.formats)
 	}
-	if err := p.Sync(); err != nil {
+	err := p.Sync()
+	if err == nil {
+		err = took()
+	}
+	if err != nil {
+		_ = p.Close() // err says why
 		return nil, err
 	}
 	return p, nil

@@ -27,7 +27,7 @@ type call struct {
 func (c *Cache) newCall(s *session, conn *pgx.Conn, sh *Shape, ns *Namespace, o options) call {
 	k := call{cache: c, session: s, conn: conn, shape: sh, ns: ns, args: o.args, formats: o.formats, byOID: o.byOID}
 	k.key.shape = sh
-	if !sh.static() {
+	if !sh.static() || ns.Role != "" { // a plan is made for a role
 		k.key.namespace = ns.id
 	}
 	return k
@@ -108,7 +108,34 @@ func (k *call) try(ctx context.Context, a *attempt) error {
 		return k.promote(ctx, a, formats)
 	}
 	b := &k.session.builder
-	a.reader = k.conn.PgConn().ExecParams(ctx, k.text(), b.ParamValues, a.description.oids, b.ParamFormats, formats)
+	if !k.session.switches(k.conn, k.ns) {
+		a.reader = k.conn.PgConn().ExecParams(ctx, k.text(), b.ParamValues, a.description.oids, b.ParamFormats, formats)
+		return nil
+	}
+	return k.pipe(ctx, a, func(p *pgconn.Pipeline) {
+		p.SendQueryParams(k.text(), b.ParamValues, a.description.oids, b.ParamFormats, formats)
+	}, nil)
+}
+
+// pipe sends what send does in one message, after what sets the role, and reads
+// the answers that come before the rows: describe, if not nil, the first of them.
+func (k *call) pipe(ctx context.Context, a *attempt, send func(*pgconn.Pipeline), describe func(*pgconn.Pipeline) error) error {
+	p, took := k.cache.startAs(ctx, k.conn, k.session, k.ns)
+	a.pipeline = p
+	send(p)
+	err := p.Sync()
+	if err == nil {
+		err = took()
+	}
+	if err == nil && describe != nil {
+		err = describe(p)
+	}
+	if err == nil {
+		a.reader, err = next[*pgconn.ResultReader](p)
+	}
+	if err != nil {
+		return k.abandon(a, err)
+	}
 	return nil
 }
 
@@ -123,6 +150,11 @@ func (k *call) execute(ctx context.Context, a *attempt) error {
 	formats := b.ResultFormats
 	if k.formats != nil {
 		formats = k.formats
+	}
+	if k.session.switches(k.conn, k.ns) {
+		return k.pipe(ctx, a, func(p *pgconn.Pipeline) {
+			p.SendQueryPrepared(sd.Name, b.ParamValues, b.ParamFormats, formats)
+		}, nil)
 	}
 	a.reader = k.conn.PgConn().ExecStatement(ctx, sd, b.ParamValues, b.ParamFormats, formats)
 	return nil
@@ -184,24 +216,22 @@ func (k *call) resultFormats(d *description) []int16 {
 func (k *call) ask(ctx context.Context, a *attempt, formats []int16) error {
 	epoch := k.cache.epoch.Load()
 	b := &k.session.builder
-	p := k.conn.PgConn().StartPipeline(ctx)
-	p.SendPrepare("", k.text(), nil)
-	p.SendQueryParams(k.text(), b.ParamValues, a.description.oids, b.ParamFormats, formats)
-	a.pipeline = p
-	if err := p.Sync(); err != nil {
-		return k.abandon(a, err)
-	}
-	sd, err := next[*pgconn.StatementDescription](p)
+	err := k.pipe(ctx, a, func(p *pgconn.Pipeline) {
+		p.SendPrepare("", k.text(), nil)
+		p.SendQueryParams(k.text(), b.ParamValues, a.description.oids, b.ParamFormats, formats)
+	}, func(p *pgconn.Pipeline) error {
+		sd, err := next[*pgconn.StatementDescription](p)
+		if err == nil {
+			a.asked = newDescription(sd, k.conn.TypeMap(), epoch)
+		}
+		return err
+	})
 	if err != nil {
-		return k.abandon(a, err)
+		return err
 	}
-	a.asked = newDescription(sd, k.conn.TypeMap(), epoch)
-	if a.reader, err = next[*pgconn.ResultReader](p); err != nil {
-		return k.abandon(a, err)
-	}
-	if !a.description.takes(k.conn.TypeMap(), sd.ParamOIDs) {
+	if !a.description.takes(k.conn.TypeMap(), a.asked.statement.ParamOIDs) {
 		_, err := a.reader.Close() // the rows are thrown away
-		if closeErr := p.Close(); err == nil {
+		if closeErr := a.pipeline.Close(); err == nil {
 			err = closeErr
 		}
 		a.pipeline = nil
@@ -267,32 +297,27 @@ func (k *call) promote(ctx context.Context, a *attempt, formats []int16) error {
 	n.room()
 	epoch := k.cache.epoch.Load()
 	name := n.name()
-	p := k.conn.PgConn().StartPipeline(ctx)
-	for _, old := range n.garbage {
-		p.SendDeallocate(old)
-	}
-	p.SendPrepare(name, k.text(), a.description.oids)
-	p.SendQueryPrepared(name, s.builder.ParamValues, s.builder.ParamFormats, formats)
-	a.pipeline = p
-	if err := p.Sync(); err != nil {
-		return k.abandon(a, err)
-	}
-	for range n.garbage {
-		if _, err := p.GetResults(); err != nil {
-			return k.abandon(a, err)
+	return k.pipe(ctx, a, func(p *pgconn.Pipeline) {
+		for _, old := range n.garbage {
+			p.SendDeallocate(old)
 		}
-	}
-	n.garbage = n.garbage[:0]
-	sd, err := next[*pgconn.StatementDescription](p)
-	if err != nil {
-		return k.abandon(a, err)
-	}
-	sd.Name = name
-	n.put(k.key, sd, epoch)
-	if a.reader, err = next[*pgconn.ResultReader](p); err != nil {
-		return k.abandon(a, err)
-	}
-	return nil
+		p.SendPrepare(name, k.text(), a.description.oids)
+		p.SendQueryPrepared(name, s.builder.ParamValues, s.builder.ParamFormats, formats)
+	}, func(p *pgconn.Pipeline) error {
+		for range n.garbage {
+			if _, err := p.GetResults(); err != nil {
+				return err
+			}
+		}
+		n.garbage = n.garbage[:0]
+		sd, err := next[*pgconn.StatementDescription](p)
+		if err != nil {
+			return err
+		}
+		sd.Name = name
+		n.put(k.key, sd, epoch)
+		return nil
+	})
 }
 
 // settle finds out what can be known before the first row: that there is none,

@@ -139,7 +139,7 @@ func (k *call) describe(ctx context.Context) (*description, error) {
 	if t := k.session.prepareTracer; t != nil {
 		ctx = t.TracePrepareStart(ctx, k.conn, pgx.TracePrepareStartData{SQL: text})
 	}
-	sd, err := k.conn.PgConn().Prepare(ctx, "", text, nil)
+	sd, err := k.parse(ctx, text)
 	if t := k.session.prepareTracer; t != nil {
 		t.TracePrepareEnd(ctx, k.conn, pgx.TracePrepareEndData{Err: err})
 	}
@@ -147,6 +147,27 @@ func (k *call) describe(ctx context.Context) (*description, error) {
 		return nil, err
 	}
 	return newDescription(sd, k.conn.TypeMap(), epoch), nil
+}
+
+// parse has the server parse the text, without keeping it.
+func (k *call) parse(ctx context.Context, text string) (*pgconn.StatementDescription, error) {
+	if !k.session.switches(k.conn, k.ns) {
+		return k.conn.PgConn().Prepare(ctx, "", text, nil)
+	}
+	p, took := k.cache.startAs(ctx, k.conn, k.session, k.ns)
+	p.SendPrepare("", text, nil)
+	var sd *pgconn.StatementDescription
+	err := p.Sync()
+	if err == nil {
+		err = took()
+	}
+	if err == nil {
+		sd, err = next[*pgconn.StatementDescription](p)
+	}
+	if closeErr := p.Close(); err == nil {
+		err = closeErr
+	}
+	return sd, err
 }
 
 // known returns the description to use in the call's namespace, and whether it

@@ -1,6 +1,9 @@
 package statement
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // heal forgets what an error shows to be wrong and reports whether the call may
 // be tried again. The error it returns is the one for the caller otherwise.
@@ -17,7 +20,7 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 		k.said = k.learned(a.asked)
 		return true, err
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, ErrRole) {
 		return false, err
 	}
 	named := a.prepared != nil

@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,19 +13,27 @@ import (
 // Namespace is what {{...}} means to one handle. It is immutable.
 type Namespace struct {
 	Names *sqltemplate.Names
+	// Role is the role that statements run as; empty: the connection's user.
+	Role string
 	// id tells namespaces with different expansions apart. Handles of one schema
-	// without aliases share it, and so what is known about it.
+	// without aliases and with one role share it, and so what is known about it.
 	id    unique.Handle[string]
 	cache *Cache
 	index int // of id, in cache
 }
 
 // Namespace returns the namespace of a schema, with aliases from module to
-// schema. Its errors are sqltemplate's.
-func (c *Cache) Namespace(schema string, aliases map[string]string) (*Namespace, error) {
+// schema, and of a role, which may be empty. Its errors are sqltemplate's.
+func (c *Cache) Namespace(schema string, aliases map[string]string, role string) (*Namespace, error) {
 	names, err := sqltemplate.NewNames(schema, aliases)
 	if err != nil {
 		return nil, err
+	}
+	if role != "" {
+		// What is a schema's name can stand in a string, too, as RoleText has it.
+		if err := sqltemplate.ValidateSchema(role); err != nil || role == noRole {
+			return nil, fmt.Errorf("role %q: not a role of a schema's own", role)
+		}
 	}
 	// The separator is a character that no schema name may hold.
 	var id strings.Builder
@@ -32,7 +41,10 @@ func (c *Cache) Namespace(schema string, aliases map[string]string) (*Namespace,
 	for _, m := range slices.Sorted(maps.Keys(aliases)) {
 		id.WriteString("\x00" + m + "\x00" + aliases[m])
 	}
-	ns := &Namespace{Names: names, id: unique.Make(id.String()), cache: c}
+	if role != "" {
+		id.WriteString("\x00\x00" + role)
+	}
+	ns := &Namespace{Names: names, Role: role, id: unique.Make(id.String()), cache: c}
 	ns.index = c.intern(ns.id)
 	return ns, nil
 }

@@ -51,7 +51,7 @@ func (c *Cache) rewrite(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Name
 			return nil, nil, fmt.Errorf("rewrite query failed: %w", err)
 		}
 		if sh.static() {
-			return c.literal(sql), args, nil
+			return c.rewritten(sql, ns, args)
 		}
 		sh, err = c.Shape(ns, sql)
 		return sh, args, err
@@ -64,5 +64,10 @@ func (c *Cache) rewrite(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Name
 	if err != nil {
 		return nil, nil, fmt.Errorf("rewrite query failed: %w", err)
 	}
-	return c.literal(sql), args, nil
+	return c.rewritten(sql, ns, args)
+}
+
+func (c *Cache) rewritten(sql string, ns *Namespace, args []any) (*Shape, []any, error) {
+	sh := c.literal(sql)
+	return sh, args, sh.escapes(ns)
 }

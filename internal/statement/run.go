@@ -2,6 +2,7 @@ package statement
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,10 +17,14 @@ func (c *Cache) Exec(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespa
 		s.touch(ns)
 	}
 	o := parseOptions(args)
-	if c.foreign(s, sh, o) || len(args) == 0 {
+	alone := ns.Role != "" && conn.PgConn().TxStatus() == 'I' // no transaction has the role
+	if c.foreign(conn, s, sh, ns, o) || len(args) == 0 && !(alone && sh.script().statements == 1) {
 		text, err := c.pass(ctx, conn, s, sh, ns, o)
 		if err != nil {
 			return pgconn.CommandTag{}, err
+		}
+		if alone && text != "" {
+			return c.execScript(ctx, conn, ns, text)
 		}
 		return conn.Exec(ctx, text, args...)
 	}
@@ -63,7 +68,7 @@ func (c *Cache) Query(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namesp
 		s.touch(ns)
 	}
 	o := parseOptions(args)
-	if c.foreign(s, sh, o) {
+	if c.foreign(conn, s, sh, ns, o) {
 		text, err := c.pass(ctx, conn, s, sh, ns, o)
 		if err != nil {
 			return endedRows{conn: conn, err: err}, err
@@ -109,9 +114,16 @@ func (s *session) rows(conn *pgx.Conn, r reply, traced func(pgconn.CommandTag, e
 }
 
 // foreign reports whether pgx is to run a statement its own way: in a mode that
-// the caller or the connection has chosen, or one that was prepared by name.
-func (c *Cache) foreign(s *session, sh *Shape, o options) bool {
-	return o.mode != 0 || !s.shares() || sh.name || s.given[sh.sql] || sh.sql == ""
+// the caller or the connection has chosen, or one that was prepared by name. For a
+// role outside a transaction there is no other way than this package's.
+func (c *Cache) foreign(conn *pgx.Conn, s *session, sh *Shape, ns *Namespace, o options) bool {
+	if sh.name || s.given[sh.sql] || sh.sql == "" {
+		return true
+	}
+	if ns.Role != "" && conn.PgConn().TxStatus() == 'I' {
+		return false
+	}
+	return o.mode != 0 || !s.shares()
 }
 
 // pass returns the text of a statement for pgx.
@@ -124,6 +136,12 @@ func (c *Cache) pass(ctx context.Context, conn *pgx.Conn, s *session, sh *Shape,
 		if err := c.refuse(ctx, conn, s); err != nil {
 			return "", err
 		}
+	}
+	if ns.Role != "" && conn.PgConn().TxStatus() == 'I' && s.isNamed(sh.sql) {
+		return "", fmt.Errorf("%w: schema %q: statement %s was prepared by name, for no role", ErrEscape, ns.Names.Schema(), sh.sql)
+	}
+	if err := c.TakeRole(ctx, conn, ns); err != nil {
+		return "", err
 	}
 	if sh.static() {
 		return sh.sql, nil

@@ -19,6 +19,7 @@ type session struct {
 	prepareTracer pgx.PrepareTracer
 	pooler        pooler
 
+	role  role
 	named named
 	seen  *seen           // nil until a statement runs
 	given map[string]bool // names that the caller has given to statements

@@ -19,6 +19,7 @@ type Shape struct {
 	template *sqltemplate.Template
 	base     atomic.Pointer[description] // nil until it is first run
 	pure     atomic.Int32                // whether it only reads: 0 not known, 1 yes, -1 no
+	parts    atomic.Pointer[script]      // nil until a namespace with a role asks
 	// differs says that some namespace has a description of its own.
 	differs atomic.Bool
 	// name says that the text may be the name of a prepared statement, foreign
@@ -85,8 +86,12 @@ func parse(sql string) (*sqltemplate.Template, error) {
 // static reports whether the text is the same in every namespace.
 func (sh *Shape) static() bool { return sh.template == nil }
 
-// fits reports whether the namespace has a schema for every module named.
+// fits reports whether the namespace has a schema for every module named, and a
+// role only what it may run.
 func (sh *Shape) fits(ns *Namespace) error {
+	if err := sh.escapes(ns); err != nil {
+		return err
+	}
 	if !sh.foreign {
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 
 func namespace(t *testing.T, schema string) *Namespace {
 	t.Helper()
-	ns, err := New(0, nil).Namespace(schema, nil)
+	ns, err := New(0, nil).Namespace(schema, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

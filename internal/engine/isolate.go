@@ -1,0 +1,203 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// ErrReach: something in a schema that is to be isolated depends on another schema.
+var ErrReach = errors.New("reaches beyond its schema")
+
+// An Isolation gives a schema a role of its own.
+type Isolation struct {
+	Schema string
+	Role   string   // "": one that is named after the schema and the database
+	Reads  []string // schemas that the role may read as well
+	Logins []string // roles that may SET ROLE to it, besides the session's user
+}
+
+// isolationFacts are what is there already.
+type isolationFacts struct {
+	Database    string       `json:"database"`
+	Version     int          `json:"version"`
+	Recovery    bool         `json:"recovery"`
+	User        string       `json:"user"`         // current_user
+	SessionUser string       `json:"session_user"` // whose memberships SET ROLE looks at
+	Superuser   bool         `json:"superuser"`    // the session's user
+	Role        string       `json:"role"`
+	Exists      bool         `json:"exists"`
+	Schema      bool         `json:"schema"`
+	Granted     bool         `json:"granted"` // all that grantsIn would grant
+	Missing     []string     `json:"missing"` // logins that may not take the role
+	Reads       []readsFacts `json:"reads"`
+	Reach       []string     `json:"reach"` // what depends on other schemas
+}
+
+type readsFacts struct {
+	Schema  string `json:"schema"`
+	Present bool   `json:"present"`
+	Role    string `json:"role"`
+	Exists  bool   `json:"exists"`
+	Granted bool   `json:"granted"` // all that readsIn would grant
+	Member  bool   `json:"member"`  // the schema's role has it
+}
+
+func (f *isolationFacts) complete() bool {
+	return f.Granted && len(f.Missing) == 0 &&
+		!slices.ContainsFunc(f.Reads, func(q readsFacts) bool { return !q.Granted || !q.Member })
+}
+
+// Isolate sees to it that a schema has a role which may work in it, read those of i.Reads, and nothing else, and that
+// the session's user may take it. It returns the role's name. The schema must exist. With all of it in place it is one
+// round trip, which writes nothing.
+func (r *Runner) Isolate(ctx context.Context, i Isolation) (role string, err error) {
+	f, err := r.isolationFacts(ctx, i)
+	switch {
+	case err != nil:
+		return "", err
+	case len(f.Reach) > 0:
+		return "", f.reachError(i.Schema)
+	case f.complete():
+		return f.Role, nil
+	case f.Recovery:
+		return "", ErrReadOnly
+	}
+	s, results, err := r.locked(ctx, nil, schemaLock(i.Schema), f.Version, append(i.locks(), i.factsQuery())...)
+	if err != nil {
+		return "", err
+	}
+	defer s.close()
+	if f, err = decodeIsolation(results[len(results)-1]); err != nil {
+		s.rollback(ctx)
+		return "", err
+	}
+	statements := i.statements(f)
+	if _, err := s.commit(ctx, statements); err != nil {
+		s.rollback(ctx)
+		if sqlState(err) == codeInsufficientRight {
+			return "", &PrivilegeError{Role: f.User, Schema: i.Schema, Statements: statements, Err: err}
+		}
+		return "", fmt.Errorf("isolate schema %q: %w", i.Schema, err)
+	}
+	return f.Role, nil
+}
+
+func (r *Runner) isolationFacts(ctx context.Context, i Isolation) (*isolationFacts, error) {
+	s, err := r.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	results, err := s.exec(ctx, i.factsQuery())
+	if err != nil {
+		return nil, fmt.Errorf("isolate schema %q: %w", i.Schema, err)
+	}
+	return decodeIsolation(results[0])
+}
+
+func decodeIsolation(res *pgconn.Result) (*isolationFacts, error) {
+	f := new(isolationFacts)
+	if len(res.Rows) != 1 {
+		return nil, errors.New("isolation: no row")
+	}
+	if err := json.Unmarshal(res.Rows[0][0], f); err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	return f, nil
+}
+
+func (f *isolationFacts) reachError(schema string) error {
+	return fmt.Errorf("schema %q %w: %s", schema, ErrReach, strings.Join(f.Reach, "; "))
+}
+
+// locks keep two schemas that read a third from changing its privileges at once, in an order that no two of them can
+// wait for each other in.
+func (i Isolation) locks() []string {
+	var locks []string
+	for _, q := range slices.Sorted(slices.Values(i.Reads)) {
+		locks = append(locks, fmt.Sprintf("select pg_catalog.pg_advisory_xact_lock('%d'::bigint)", lockKey("pgdbm.reader", q)))
+	}
+	return locks
+}
+
+// statements are what is missing.
+func (i Isolation) statements(f *isolationFacts) []string {
+	var statements []string
+	if !f.Exists {
+		statements = append(statements, createRole(f.Role, "works in", f.Database, i.Schema)...)
+	}
+	for _, login := range f.Missing {
+		statements = append(statements, grantRole(f.Role, login, f.Version))
+	}
+	if !f.Granted {
+		statements = append(statements, grantsIn(i.Schema, f.Role)...)
+	}
+	for _, q := range f.Reads {
+		if !q.Exists {
+			statements = append(statements, createRole(q.Role, "reads", f.Database, q.Schema)...)
+		}
+		if !q.Granted {
+			statements = append(statements, readsIn(q.Schema, q.Role)...)
+		}
+		if !q.Member {
+			statements = append(statements, "grant "+sqltemplate.Quote(q.Role)+" to "+sqltemplate.Quote(f.Role))
+		}
+	}
+	return statements
+}
+
+// factsQuery returns one row of JSON.
+func (i Isolation) factsQuery() string {
+	role := roleName(schemaRole, i.Schema)
+	if i.Role != "" {
+		role = literal(i.Role)
+	}
+	schema := literal(i.Schema)
+	return `with n as materialized (select ` + role + ` as role,
+    (select oid from pg_catalog.pg_namespace where nspname = ` + schema + `) as ns,
+    (select rolsuper from pg_catalog.pg_roles where rolname = session_user) as super,
+    pg_catalog.current_setting('server_version_num')::int as version),
+r as materialized (select n.*, (select oid from pg_catalog.pg_roles where rolname = n.role) as oid from n),
+q as materialized (select u.schema, u.role, (select oid from pg_catalog.pg_namespace where nspname = u.schema) as ns,
+    (select oid from pg_catalog.pg_roles where rolname = u.role) as oid from ` + i.readers() + ` u (schema, role))
+select pg_catalog.json_build_object(
+'database', pg_catalog.current_database(), 'version', version, 'recovery', pg_catalog.pg_is_in_recovery(),
+'user', current_user, 'session_user', session_user, 'superuser', super, 'role', role, 'exists', oid is not null,
+'schema', ns is not null,
+'granted', oid is not null and ns is not null and pg_catalog.has_schema_privilege(oid, ns, 'usage')
+    and not exists (` + tablesWithout("r.oid", "r.ns", "select", "rpvmf") + `)
+    and not exists (` + tablesWithout("r.oid", "r.ns", "insert", "rpvf") + `)
+    and not exists (select from pg_catalog.pg_class c where c.relnamespace = r.ns
+        and case when c.relkind = 'S' then not pg_catalog.has_sequence_privilege(r.oid, c.oid, 'usage') end)
+    and exists (select from pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) x
+        where d.defaclnamespace = r.ns and d.defaclobjtype = 'r' and x.grantee = r.oid),
+'missing', (select pg_catalog.json_agg(l.login) from pg_catalog.unnest(` + arrayLiteral(i.Logins) + `::text[] || session_user::text) l (login)
+    where not coalesce((select rolsuper from pg_catalog.pg_roles where rolname = l.login), false)
+    and (oid is null or not pg_catalog.pg_has_role(l.login, oid, case when version >= 160000 then 'SET' else 'MEMBER' end))),
+'reads', (select pg_catalog.json_agg(pg_catalog.json_build_object('schema', q.schema, 'present', q.ns is not null,
+    'role', q.role, 'exists', q.oid is not null,
+    'granted', q.oid is not null and pg_catalog.has_schema_privilege(q.oid, q.ns, 'usage')
+        and not exists (` + tablesWithout("q.oid", "q.ns", "select", "rpvmf") + `),
+    'member', r.oid is not null and q.oid is not null and pg_catalog.pg_has_role(r.oid, q.oid, 'usage'))) from q),
+'reach', (` + reach(i.Schema, i.Reads) + `)) from r`
+}
+
+// readers is a FROM item of the schemas to read with their roles' names.
+func (i Isolation) readers() string {
+	if len(i.Reads) == 0 {
+		return "(select null::text, null::text where false)"
+	}
+	var rows []string
+	for _, q := range i.Reads {
+		rows = append(rows, "select "+literal(q)+"::text, "+roleName(readerRole, q))
+	}
+	return "(" + strings.Join(rows, " union all ") + ")"
+}

@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// Roles belong to a server and schemas to a database, so the names of roles that this program makes end in a hash of
+// both names: two databases of one server may each have a schema of the same name.
+const (
+	schemaRole = "pgdbm_"      // may work in a schema
+	readerRole = "pgdbm_read_" // may read a schema; the roles of the schemas that require it are its members
+)
+
+// roleName is SQL for the name of a schema's role of a kind.
+func roleName(kind, schema string) string {
+	const longest = 63 - 13 // with the hash it stays within what PostgreSQL keeps of a name
+	readable := []rune(schema)
+	for len(kind)+len(string(readable)) > longest {
+		readable = readable[:len(readable)-1]
+	}
+	return fmt.Sprintf(`(%s || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+    %s || pg_catalog.current_database() || '/' || %s, 'UTF8')), 'hex'), 12))`,
+		literal(kind+string(readable)+"_"), literal(kind), literal(schema))
+}
+
+// grantsIn are the statements that let a role work in a schema, now and with what the current user adds to it. A
+// migration's tables are the current user's; with the default privileges no grant needs to follow it.
+func grantsIn(schema, role string) []string {
+	schema, role = sqltemplate.Quote(schema), sqltemplate.Quote(role)
+	const tables, sequences = "select, insert, update, delete, truncate", "usage, select"
+	return []string{
+		"grant usage on schema " + schema + " to " + role,
+		"grant " + tables + " on all tables in schema " + schema + " to " + role,
+		"grant " + sequences + " on all sequences in schema " + schema + " to " + role,
+		"grant execute on all routines in schema " + schema + " to " + role,
+		"alter default privileges in schema " + schema + " grant " + tables + " on tables to " + role,
+		"alter default privileges in schema " + schema + " grant " + sequences + " on sequences to " + role,
+		"alter default privileges in schema " + schema + " grant execute on routines to " + role,
+	}
+}
+
+// readsIn are as grantsIn, for reading.
+func readsIn(schema, role string) []string {
+	schema, role = sqltemplate.Quote(schema), sqltemplate.Quote(role)
+	return []string{
+		"grant usage on schema " + schema + " to " + role,
+		"grant select on all tables in schema " + schema + " to " + role,
+		"alter default privileges in schema " + schema + " grant select on tables to " + role,
+	}
+}
+
+// createRole are the statements that make a role which nobody logs in as.
+func createRole(role, what, database, schema string) []string {
+	return []string{
+		"create role " + sqltemplate.Quote(role) + " nologin",
+		fmt.Sprintf("comment on role %s is %s", sqltemplate.Quote(role),
+			literal(fmt.Sprintf("pgdbm: %s schema %q of database %q", what, schema, database))),
+	}
+}
+
+// grantRole lets a login SET ROLE to a role. From PostgreSQL 16 on it does not have the role's privileges without.
+func grantRole(role, login string, serverVersion int) string {
+	s := "grant " + sqltemplate.Quote(role) + " to " + sqltemplate.Quote(login)
+	if serverVersion >= 160000 {
+		s += " with inherit false, set true"
+	}
+	return s
+}
+
+// tablesWithout selects the tables of a schema, an expression for its oid, on which a role, likewise, lacks a
+// privilege.
+func tablesWithout(role, namespace, privilege, kinds string) string {
+	return fmt.Sprintf(`select from pg_catalog.pg_class c where c.relnamespace = %s and c.relkind in (%s)
+    and not pg_catalog.has_table_privilege(%s, c.oid, '%s')`, namespace, quoteKinds(kinds), role, privilege)
+}
+
+func quoteKinds(kinds string) string {
+	return "'" + strings.Join(strings.Split(kinds, ""), "', '") + "'"
+}

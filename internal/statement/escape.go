@@ -1,0 +1,161 @@
+package statement
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// ErrEscape refuses a statement that reaches what no privilege keeps apart: the
+// server would run it for any role.
+var ErrEscape = errors.New("pgdbm: statement reaches beyond its schema")
+
+// script is what a text is made of, as far as a role is concerned.
+type script struct {
+	statements int
+	escape     string // what of it no role may run; mostly empty
+}
+
+// script reads the text, once.
+func (sh *Shape) script() *script {
+	if s := sh.parts.Load(); s != nil {
+		return s
+	}
+	s := readScript(sh.sql)
+	sh.parts.Store(&s)
+	return &s
+}
+
+// escapes returns an error for a text that no namespace with a role may run.
+func (sh *Shape) escapes(ns *Namespace) error {
+	if ns.Role == "" {
+		return nil
+	}
+	if e := sh.script().escape; e != "" {
+		return fmt.Errorf("%w: schema %q: %s", ErrEscape, ns.Names.Schema(), e)
+	}
+	return nil
+}
+
+// readScript looks for what is the session's or the database's, and not a
+// schema's. It finds mistakes: what is hidden in a function or in a string goes
+// unseen.
+func readScript(sql string) script {
+	var (
+		s       script
+		control string   // a statement that ends or begins a transaction
+		head    []string // the first words of the statement
+		words   int
+		last    string // the word before
+		setting bool   // set_config is called
+	)
+	end := func() {
+		if words > 0 {
+			s.statements++
+		}
+		if len(head) > 0 {
+			s.note(escapeOf(head))
+			if control == "" && controls(head) {
+				control = strings.ToUpper(head[0])
+			}
+		}
+		head, words, last, setting = nil, 0, "", false
+	}
+	lex := sqltemplate.NewLexer(sql)
+	for {
+		tok, ok := lex.Next()
+		if !ok {
+			break
+		}
+		text := sql[tok.Start:tok.End]
+		switch tok.Kind {
+		case sqltemplate.Space, sqltemplate.Comment:
+			continue
+		case sqltemplate.Semicolon:
+			end()
+			continue
+		case sqltemplate.Ident, sqltemplate.QuotedIdent:
+			word := strings.ToLower(strings.Trim(text, `"`))
+			switch {
+			case word == "pg_temp":
+				s.note("pg_temp: temporary tables are the session's, which others get next")
+			case word == "pg_notify":
+				s.note("pg_notify: channels are the database's")
+			case last == "into" && (word == "temp" || word == "temporary"):
+				s.note("INTO TEMPORARY: temporary tables are the session's, which others get next")
+			}
+			setting = setting || word == "set_config"
+			if len(head) == words && len(head) < 4 && tok.Kind == sqltemplate.Ident {
+				head = append(head, word)
+			}
+			last = word
+		case sqltemplate.String:
+			if name := strings.ToLower(strings.Trim(text, "'")); setting && (name == "role" || name == "session_authorization") {
+				s.note("set_config of " + name + ": the role is the schema's")
+			}
+			last = ""
+		default:
+			last = ""
+		}
+		words++
+	}
+	end()
+	if control != "" && s.statements > 1 {
+		s.note(control + " among other statements: the role holds for one transaction")
+	}
+	return s
+}
+
+func (s *script) note(escape string) {
+	if s.escape == "" {
+		s.escape = escape
+	}
+}
+
+// escapeOf names what a statement that begins with these words reaches.
+func escapeOf(head []string) string {
+	second := ""
+	if len(head) > 1 {
+		second = head[1]
+	}
+	switch head[0] {
+	case "listen", "unlisten", "notify":
+		return strings.ToUpper(head[0]) + ": channels are the database's"
+	case "discard":
+		return "DISCARD: the session is not the schema's"
+	case "create":
+		for _, w := range head[1:] {
+			switch w {
+			case "temp", "temporary":
+				return "CREATE TEMPORARY: temporary tables are the session's, which others get next"
+			}
+			if !slices.Contains([]string{"or", "replace", "local", "global"}, w) {
+				break
+			}
+		}
+	case "set", "reset":
+		if second == "session" || second == "local" {
+			second = strings.Join(head[2:], " ")
+		}
+		if strings.HasPrefix(second, "role") || strings.Contains(strings.Join(head, " "), "session authorization") {
+			return strings.ToUpper(head[0]) + " ROLE: the role is the schema's"
+		}
+	}
+	return ""
+}
+
+// controls reports whether a statement begins or ends a transaction.
+func controls(head []string) bool {
+	switch head[0] {
+	case "begin", "start", "commit", "end", "abort":
+		return true
+	case "rollback":
+		return len(head) == 1 || head[1] != "to" && !(len(head) > 2 && head[2] == "to")
+	case "prepare":
+		return len(head) > 1 && head[1] == "transaction"
+	}
+	return false
+}

@@ -1,0 +1,177 @@
+package statement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// A namespace with a role has its statements run as that role: set_config goes
+// before the statement in the same message, and holds until the end of the
+// transaction, which is that of the message where there is no other. So nothing
+// is left on the connection, and a pooler has nothing to carry over.
+const roleSQL = `SELECT pg_catalog.set_config('role', $1, true)`
+
+// roleStatement is the name of roleSQL on a connection that keeps names.
+const roleStatement = "pgdbm_role"
+
+// noRole is what set_config takes for the session's own user.
+const noRole = "none"
+
+// roleOIDs are the types of roleSQL's parameter.
+var roleOIDs = []uint32{pgtype.TextOID}
+
+// ErrRole says that a statement was not run, since its role could not be taken.
+var ErrRole = errors.New("pgdbm: role cannot be taken")
+
+// role is what a connection knows of the role of its transaction.
+type role struct {
+	known   bool   // current is in effect
+	current string // empty: the session's own user
+	mixed   bool   // it has changed within the transaction
+	raw     bool   // the caller has had the connection and may do anything with it
+	uses    int    // of roleSQL, until it gets a name
+	named   bool   // it has one
+}
+
+// roleSetting is the namespace's role as set_config takes it.
+func (ns *Namespace) roleSetting() string {
+	if ns.Role == "" {
+		return noRole
+	}
+	return ns.Role
+}
+
+// switches reports whether a statement in the namespace has to set the role
+// first.
+func (s *session) switches(conn *pgx.Conn, ns *Namespace) bool {
+	r := &s.role
+	if conn.PgConn().TxStatus() == 'I' {
+		r.known, r.mixed = false, false
+		return ns.Role != ""
+	}
+	if r.known && !r.raw {
+		return r.current != ns.Role
+	}
+	// What the caller has set by himself stays, where nobody else has.
+	return ns.Role != "" || r.mixed
+}
+
+// startAs starts a pipeline that sets the role of the namespace first, where it
+// is not in effect. What it returns reads the answer, after the pipeline's Sync.
+func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Namespace) (*pgconn.Pipeline, func() error) {
+	if !s.switches(conn, ns) {
+		return conn.PgConn().StartPipeline(ctx), func() error { return nil }
+	}
+	prepares := c.nameRole(ctx, conn, s)
+	p := conn.PgConn().StartPipeline(ctx)
+	value := [][]byte{[]byte(ns.roleSetting())}
+	if prepares {
+		p.SendPrepare(roleStatement, roleSQL, roleOIDs)
+	}
+	if prepares || s.role.named {
+		p.SendQueryPrepared(roleStatement, value, nil, nil)
+	} else {
+		p.SendQueryParams(roleSQL, value, roleOIDs, nil, nil)
+	}
+	return p, func() error {
+		if err := s.tookRole(p, prepares); err != nil {
+			s.role.known = false
+			return fmt.Errorf("%w: role %q of schema %q: %w", ErrRole, ns.roleSetting(), ns.Names.Schema(), err)
+		}
+		s.role.known, s.role.current, s.role.mixed = true, ns.Role, true
+		return nil
+	}
+}
+
+// tookRole reads the answers to what set the role.
+func (s *session) tookRole(p *pgconn.Pipeline, prepares bool) error {
+	if prepares {
+		if _, err := next[*pgconn.StatementDescription](p); err != nil {
+			return err
+		}
+		s.role.named = true
+	}
+	reader, err := next[*pgconn.ResultReader](p)
+	if err != nil {
+		return err
+	}
+	_, err = reader.Close()
+	return err
+}
+
+// nameRole reports whether this use of roleSQL should give it a name.
+func (c *Cache) nameRole(ctx context.Context, conn *pgx.Conn, s *session) bool {
+	s.role.uses++
+	if s.role.named || s.role.uses < promoteAt || s.mode != pgx.QueryExecModeCacheStatement || conn.PgConn().TxStatus() == 'E' {
+		return false
+	}
+	_ = c.detect(ctx, conn, s) // when it fails, so will the statement, and say why
+	return s.pooler == direct
+}
+
+// Begun tells the cache that a transaction has just begun on a connection, in
+// which the role of the namespace is in effect.
+func (c *Cache) Begun(conn *pgx.Conn, ns *Namespace) {
+	s := c.session(conn)
+	s.role = role{known: true, current: ns.Role, uses: s.role.uses, named: s.role.named}
+}
+
+// RolledBack tells the cache that the connection's transaction was rolled back to
+// a savepoint, and the role to what it was there.
+func (c *Cache) RolledBack(conn *pgx.Conn) {
+	if conn == nil { // a transaction that never began
+		return
+	}
+	if r := &c.session(conn).role; r.mixed {
+		r.known = false
+	}
+}
+
+// Lent tells the cache that the caller has got the connection itself.
+func (c *Cache) Lent(conn *pgx.Conn) {
+	if conn != nil {
+		c.session(conn).role.raw = true
+	}
+}
+
+// TakeRole sets the role of a namespace in the transaction that is open, where
+// it is not in effect, for what pgx then does itself.
+func (c *Cache) TakeRole(ctx context.Context, conn *pgx.Conn, ns *Namespace) error {
+	s := c.session(conn)
+	if conn.PgConn().TxStatus() == 'I' || !s.switches(conn, ns) {
+		return nil
+	}
+	p, took := c.startAs(ctx, conn, s, ns)
+	err := p.Sync()
+	if err == nil {
+		err = took()
+	}
+	if closeErr := p.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// RoleText is SQL that sets the namespace's role for the rest of a transaction.
+func (ns *Namespace) RoleText() string {
+	// A role's name holds no quote and no backslash.
+	return "SELECT pg_catalog.set_config('role', '" + ns.roleSetting() + "', true)"
+}
+
+// execScript runs a text of several statements as the role of the namespace, in
+// one message and so in one transaction.
+func (c *Cache) execScript(ctx context.Context, conn *pgx.Conn, ns *Namespace, text string) (pgconn.CommandTag, error) {
+	before := ns.RoleText() + ";\n"
+	tag, err := conn.Exec(ctx, before+text)
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
+		// Its place is one in the text that the caller knows.
+		pe.Position = max(0, pe.Position-int32(utf8.RuneCountInString(before)))
+	}
+	return tag, err
+}
