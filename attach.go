@@ -292,27 +292,32 @@ func (c *core) runner(schema string) *engine.Runner {
 	if c.held != nil {
 		return c.heldRunner()
 	}
-	caller := callerOutside()
 	return &engine.Runner{
-		Acquire: func(ctx context.Context) (*pgx.Conn, func(discard bool), error) {
-			l, err := c.acquireUnlimited(ctx, schema)
-			if err != nil {
-				return nil, nil, err
-			}
-			c.mu.Lock()
-			l.caller = caller
-			c.mu.Unlock()
-			return l.conn.Conn(), func(discard bool) {
-				if discard { // it has run a migration
-					c.statements.Changed()
-				}
-				l.end(discard)
-			}, nil
-		},
+		Acquire:  c.engineAcquire(schema, callerOutside(), c.statements.Changed),
 		Logger:   c.log(),
 		Tool:     tool,
 		MaxConns: int(c.maxConns),
 		Go:       c.runGo,
+	}
+}
+
+// engineAcquire takes connections for the engine. changed is called when one of
+// them has run a migration.
+func (c *core) engineAcquire(schema, caller string, changed func()) engine.Acquire {
+	return func(ctx context.Context) (*pgx.Conn, func(discard bool), error) {
+		l, err := c.acquireUnlimited(ctx, schema)
+		if err != nil {
+			return nil, nil, err
+		}
+		c.mu.Lock()
+		l.caller = caller
+		c.mu.Unlock()
+		return l.conn.Conn(), func(discard bool) {
+			if discard {
+				changed()
+			}
+			l.end(discard)
+		}, nil
 	}
 }
 

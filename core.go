@@ -314,7 +314,7 @@ func outside(pcs []uintptr) string {
 	frames := runtime.CallersFrames(slices.Clone(pcs))
 	for {
 		f, more := frames.Next()
-		own := strings.HasPrefix(f.Function, packagePrefix) || strings.HasPrefix(f.Function, migratePrefix) ||
+		own := strings.HasPrefix(f.Function, packagePrefix) || strings.HasPrefix(f.Function, migratePrefix) || strings.HasPrefix(f.Function, tenantPrefix) ||
 			path.Dir(f.File) == packageDir && !strings.HasSuffix(f.File, "_test.go") ||
 			strings.HasPrefix(f.Function, "runtime.") // where a goroutine begins
 		if f.Function != "" && !own {
@@ -330,8 +330,12 @@ func outside(pcs []uintptr) string {
 // other: an external test package is called pgdbm_test.
 const packagePrefix = "github.com/pgdbm/pgdbm."
 
-// migratePrefix is that of package migrate, which calls in for its caller.
-const migratePrefix = "github.com/pgdbm/pgdbm/migrate."
+// migratePrefix and tenantPrefix are those of packages that call in for their
+// callers.
+const (
+	migratePrefix = "github.com/pgdbm/pgdbm/migrate."
+	tenantPrefix  = "github.com/pgdbm/pgdbm/tenant."
+)
 
 // packageDir tells this package's own code where the name does not: a closure
 // of a function that was inlined, as Each's, is named after the caller.

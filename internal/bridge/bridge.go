@@ -46,3 +46,19 @@ var InTransaction func(pool any, held *Held) any
 // Budgeted tells the registry of pools that somebody else sees to it that the
 // *pgdbm.Pool pool and the like do not exceed the server's connections.
 var Budgeted func(pool any)
+
+// TenantRunner makes an engine runner of a *pgdbm.Pool, for changing tenants: what
+// statements are known of other schemas stays.
+var TenantRunner func(pool any) (*engine.Runner, error)
+
+// LoadModules validates and loads a []pgdbm.Module and returns it in the order of
+// the modules' dependencies.
+var LoadModules func(modules any) ([]LoadedModule, error)
+
+// LoadedModule is a module that has been validated and read.
+type LoadedModule struct {
+	Name       string
+	Files      []*engine.File // none: it has no migrations
+	Requires   []string
+	Extensions []string
+}

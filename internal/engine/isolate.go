@@ -22,6 +22,8 @@ type Isolation struct {
 	Role   string   // "": one that is named after the schema and the database
 	Reads  []string // schemas that the role may read as well
 	Logins []string // roles that may SET ROLE to it, besides the session's user
+
+	Suspended bool // the role is kept out of the schema
 }
 
 // isolationFacts are what is there already.
@@ -138,7 +140,11 @@ func (i Isolation) statements(f *isolationFacts) []string {
 		statements = append(statements, grantRole(f.Role, login, f.Version))
 	}
 	if !f.Granted {
-		statements = append(statements, grantsIn(i.Schema, f.Role)...)
+		grants := grantsIn(i.Schema, f.Role)
+		if i.Suspended {
+			grants = grants[1:] // but for USAGE
+		}
+		statements = append(statements, grants...)
 	}
 	for _, q := range f.Reads {
 		if !q.Exists {
@@ -161,6 +167,10 @@ func (i Isolation) factsQuery() string {
 		role = literal(i.Role)
 	}
 	schema := literal(i.Schema)
+	usage := "pg_catalog.has_schema_privilege(oid, ns, 'usage')"
+	if i.Suspended {
+		usage = "true"
+	}
 	return `with n as materialized (select ` + role + ` as role,
     (select oid from pg_catalog.pg_namespace where nspname = ` + schema + `) as ns,
     (select rolsuper from pg_catalog.pg_roles where rolname = session_user) as super,
@@ -172,7 +182,7 @@ select pg_catalog.json_build_object(
 'database', pg_catalog.current_database(), 'version', version, 'recovery', pg_catalog.pg_is_in_recovery(),
 'user', current_user, 'session_user', session_user, 'superuser', super, 'role', role, 'exists', oid is not null,
 'schema', ns is not null,
-'granted', oid is not null and ns is not null and pg_catalog.has_schema_privilege(oid, ns, 'usage')
+'granted', oid is not null and ns is not null and ` + usage + `
     and not exists (` + tablesWithout("r.oid", "r.ns", "select", "rpvmf") + `)
     and not exists (` + tablesWithout("r.oid", "r.ns", "insert", "rpvf") + `)
     and not exists (select from pg_catalog.pg_class c where c.relnamespace = r.ns

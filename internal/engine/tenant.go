@@ -1,0 +1,282 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// tenantsTable is where a database's tenants are listed, beside the ledger.
+const tenantsTable = "pgdbm.tenants"
+
+// TenantsFormat is the number of the table's shape, which changes as the ledger's does: only by adding.
+const TenantsFormat = 1
+
+// TenantState says what may be done with a tenant.
+type TenantState string
+
+const (
+	TenantCreating  TenantState = "creating" // by files outside a transaction; creating it again goes on
+	TenantActive    TenantState = "active"
+	TenantSuspended TenantState = "suspended"
+	TenantDropping  TenantState = "dropping" // in several transactions; dropping it again goes on
+)
+
+// A Tenant is a row of the table of tenants, with what the ledger says of its schema.
+type Tenant struct {
+	ID        string      `json:"id"`
+	Schema    string      `json:"schema"`
+	Role      string      `json:"role"` // "": none of its own
+	State     TenantState `json:"state"`
+	CreatedAt time.Time   `json:"created_at"`
+	// Versions is the newest version that is in effect, by module.
+	Versions map[string]string `json:"versions"`
+}
+
+// Conditions of tenants that callers branch on.
+var (
+	ErrTenantExists    = errors.New("tenant exists")
+	ErrTenantNotFound  = errors.New("no such tenant")
+	ErrTenantSuspended = errors.New("tenant is suspended")
+)
+
+var createTenants = []string{
+	`create table ` + tenantsTable + ` (
+    id text collate "C" primary key,
+    schema text collate "C" not null unique,
+    role text,
+    state text collate "C" not null check (state in ('creating', 'active', 'suspended', 'dropping')),
+    created_at timestamptz not null default pg_catalog.clock_timestamp()
+)`,
+	fmt.Sprintf("comment on table %s is 'pgdbm tenants, format %d'", tenantsTable, TenantsFormat),
+}
+
+// hasTenants selects whether the table is there.
+const hasTenants = `select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'pgdbm' and c.relname = 'tenants')`
+
+// tenantRows selects tenants, as JSON, by a condition on t.
+func tenantRows(condition, after string) string {
+	return fmt.Sprintf(`select pg_catalog.json_build_object('id', t.id, 'schema', t.schema, 'role', coalesce(t.role, ''), 'state', t.state,
+    'created_at', t.created_at, 'versions', (select pg_catalog.json_object_agg(l.module, l.version) from (
+        select distinct on (module) module, version from %s
+        where target_schema = t.schema and %s and version ~ '^[0-9]+$' order by module, version::numeric desc) l))
+from %s t where %s order by t.id %s`, ledgerTable, countsAsRecorded, tenantsTable, condition, after)
+}
+
+func byID(id string) string { return "t.id = " + literal(id) }
+
+func decodeTenants(res *pgconn.Result) ([]Tenant, error) {
+	tenants := make([]Tenant, 0, len(res.Rows))
+	for _, row := range res.Rows {
+		var t Tenant
+		if err := json.Unmarshal(row[0], &t); err != nil {
+			return nil, fmt.Errorf("tenant: %w", err)
+		}
+		tenants = append(tenants, t)
+	}
+	return tenants, nil
+}
+
+// Tenants lists the tenants of the database, or the one with this id.
+func (r *Runner) Tenants(ctx context.Context, id string) ([]Tenant, error) {
+	condition := "true"
+	if id != "" {
+		condition = byID(id)
+	}
+	_, results, err := r.read(ctx, "", tenantRows(condition, ""))
+	if err != nil || results == nil {
+		return nil, err
+	}
+	return decodeTenants(results[0])
+}
+
+// UngrantedTenants lists the ids of tenants whose roles lack a privilege on a table in their schemas.
+func (r *Runner) UngrantedTenants(ctx context.Context) ([]string, error) {
+	_, results, err := r.read(ctx, "", fmt.Sprintf(`select t.id from %s t join pg_catalog.pg_namespace n on n.nspname = t.schema
+join pg_catalog.pg_roles o on o.rolname = t.role
+where exists (%s) or exists (%s) order by 1`, tenantsTable,
+		tablesWithout("o.oid", "n.oid", "select", "rpvmf"), tablesWithout("o.oid", "n.oid", "insert", "rpvf")))
+	if err != nil || results == nil {
+		return nil, err
+	}
+	var ids []string
+	for _, row := range results[0].Rows {
+		ids = append(ids, string(row[0]))
+	}
+	return ids, nil
+}
+
+// tenantLock keeps two programs from making, renaming or dropping a tenant of one id at once.
+func tenantLock(id string) string {
+	return fmt.Sprintf("select pg_catalog.pg_advisory_xact_lock('%d'::bigint)", lockKey("pgdbm.tenant", id))
+}
+
+// prepareTenants makes the ledger and the table of tenants where they are missing.
+func (r *Runner) prepareTenants(ctx context.Context) (*facts, error) {
+	f, results, err := r.read(ctx, "", hasTenants, "select from "+ledgerTable+" limit 0")
+	switch {
+	case err != nil:
+		return nil, err
+	case f.Recovery:
+		return nil, ErrReadOnly
+	}
+	if missing := f.lackingForLedger(); len(missing) > 0 {
+		return nil, &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: missing}
+	}
+	if len(f.ledgerStatements()) > 0 {
+		if err := r.ensureLedger(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	if results != nil && string(results[0].Rows[0][0]) == "t" {
+		return f, nil
+	}
+	s, results, err := r.locked(ctx, nil, ledgerLock, f.Version, hasTenants)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	if string(results[0].Rows[0][0]) == "t" {
+		s.rollback(ctx)
+		return f, nil
+	}
+	if _, err := s.commit(ctx, createTenants); err != nil {
+		s.rollback(ctx)
+		if sqlState(err) == codeInsufficientRight {
+			return nil, &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: grantLedgerSchema(f, true), Err: err}
+		}
+		return nil, fmt.Errorf("create table of tenants: %w", err)
+	}
+	return f, nil
+}
+
+// A tenantChange is a transaction that changes tenants, under the locks of their ids and of a schema.
+type tenantChange struct {
+	*migration
+	found []Tenant // by the ids that were asked for
+	extra []*pgconn.Result
+}
+
+// changeTenants runs do in a transaction that holds the locks of ids and of the schema, and commits what it returns. What
+// others block is tried again. reads are run once the locks are held.
+func (r *Runner) changeTenants(ctx context.Context, f *facts, ids []string, schema string, reads []string, do func(ctx context.Context, c *tenantChange) ([]string, error)) error {
+	m := &migration{runner: r, target: Target{Schema: schema}, result: new(Result), serverVersion: f.Version}
+	defer m.end()
+	whole := new(File) // stands for the change in what is logged
+	for {
+		err := m.changeTenantsOnce(ctx, ids, reads, do)
+		if err == nil {
+			return nil
+		}
+		m.abandon(ctx)
+		if err = m.retryOr(ctx, whole, err, nil); !errors.Is(err, errAgain) {
+			return err
+		}
+	}
+}
+
+func (m *migration) changeTenantsOnce(ctx context.Context, ids []string, reads []string, do func(ctx context.Context, c *tenantChange) ([]string, error)) error {
+	script := []string{lockTimeoutSetting(m.lockTimeout(nil))}
+	for _, id := range ids {
+		script = append(script, tenantLock(id))
+	}
+	at := len(script)
+	for _, id := range ids {
+		script = append(script, tenantRows(byID(id), "for update of t"))
+	}
+	script = append(script, factsQuery(m.target.Schema))
+	s, results, err := m.runner.locked(ctx, nil, schemaLock(m.target.Schema), m.serverVersion, append(script, reads...)...)
+	if err != nil {
+		return err
+	}
+	m.session = s
+	c := &tenantChange{migration: m}
+	for range ids {
+		found, err := decodeTenants(results[at])
+		if err != nil {
+			return err
+		}
+		c.found = append(c.found, found...)
+		at++
+	}
+	if m.facts, err = decodeFacts(results[at]); err != nil {
+		return err
+	}
+	c.extra = results[at+1:]
+	statements, err := do(ctx, c)
+	if err != nil {
+		return err
+	}
+	_, err = m.session.commit(ctx, statements)
+	if err == nil {
+		m.end()
+	}
+	return err
+}
+
+// one returns the tenant of an id.
+func (c *tenantChange) one(id string) (*Tenant, error) {
+	for i := range c.found {
+		if c.found[i].ID == id {
+			return &c.found[i], nil
+		}
+	}
+	return nil, ErrTenantNotFound
+}
+
+func setState(id string, state TenantState) string {
+	return fmt.Sprintf("update %s set state = %s where id = %s", tenantsTable, literal(string(state)), literal(id))
+}
+
+// SuspendTenant takes from a tenant's role the use of its schema, or gives it back, and records that.
+func (r *Runner) SuspendTenant(ctx context.Context, id string, suspend bool) (*Tenant, error) {
+	t, f, err := r.tenant(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	err = r.changeTenants(ctx, f, []string{id}, t.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
+		if t, err = c.one(id); err != nil {
+			return nil, err
+		}
+		verb, word := "grant", "to"
+		state := TenantActive
+		if suspend {
+			verb, word, state = "revoke", "from", TenantSuspended
+		}
+		if t.State != TenantActive && t.State != TenantSuspended {
+			return nil, fmt.Errorf("tenant is %s", t.State)
+		}
+		t.State = state
+		statements := []string{setState(id, state)}
+		if t.Role != "" {
+			statements = append(statements, fmt.Sprintf("%s usage on schema %s %s %s", verb, sqltemplate.Quote(t.Schema), word, sqltemplate.Quote(t.Role)))
+		}
+		return statements, nil
+	})
+	return t, err
+}
+
+// tenant reads one tenant and the facts.
+func (r *Runner) tenant(ctx context.Context, id string) (*Tenant, *facts, error) {
+	f, results, err := r.read(ctx, "", tenantRows(byID(id), ""))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case f.Recovery:
+		return nil, nil, ErrReadOnly
+	case results == nil || len(results[0].Rows) == 0:
+		return nil, nil, ErrTenantNotFound
+	}
+	tenants, err := decodeTenants(results[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	return &tenants[0], f, nil
+}

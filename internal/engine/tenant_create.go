@@ -1,0 +1,325 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// NewTenant is a tenant to be created.
+type NewTenant struct {
+	ID         string
+	Schema     string
+	Modules    []Target // in the order of their dependencies, all for Schema
+	Extensions []string
+	Isolate    bool
+	Reads      []string // schemas that the tenant's role may read
+	Logins     []string // that may take the role, besides the session's user
+	From       string   // the id of a tenant whose rows are copied; "": none
+	Adopt      bool     // the schema is there already
+}
+
+func (n *NewTenant) isolation() Isolation {
+	return Isolation{Schema: n.Schema, Reads: n.Reads, Logins: n.Logins}
+}
+
+// CreateTenant makes a tenant: its schema, its role with what is granted to it, what the modules' files make, their
+// ledger rows and the tenant's own row, all in one transaction. Files that run outside one, and a schema that is to be
+// adopted, take several: the tenant is [TenantCreating] until they have ended, and creating it again goes on.
+func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error) {
+	for i := range n.Modules {
+		if err := n.Modules[i].complete(); err != nil {
+			return nil, err
+		}
+	}
+	f, err := r.prepareTenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.EnsureExtensions(ctx, n.Extensions); err != nil {
+		return nil, err
+	}
+	var from *Tenant
+	if n.From != "" {
+		if from, _, err = r.tenant(ctx, n.From); err != nil {
+			return nil, fmt.Errorf("tenant %q: %w", n.From, err)
+		}
+	}
+	began := time.Now()
+	t, err := r.tenantRow(ctx, n.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case t != nil && t.State != TenantCreating:
+		return nil, ErrTenantExists
+	case t != nil || n.Adopt || n.outside():
+		t, err = r.createInSteps(ctx, f, n, t, from)
+	default:
+		t, err = r.createAtOnce(ctx, f, n, from)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Logger.LogAttrs(ctx, slog.LevelInfo, "tenant created", slog.String("tenant", n.ID), slog.String("schema", n.Schema),
+		slog.String("from", n.From), slog.Duration("duration", time.Since(began)))
+	return t, nil
+}
+
+func (r *Runner) tenantRow(ctx context.Context, id string) (*Tenant, error) {
+	tenants, err := r.Tenants(ctx, id)
+	if err != nil || len(tenants) == 0 {
+		return nil, err
+	}
+	return &tenants[0], nil
+}
+
+// outside reports whether a file of a new schema has to run outside a transaction.
+func (n *NewTenant) outside() bool {
+	for _, t := range n.Modules {
+		plan := newPlan(t.Module, t.Schema, t.Files, snapshot{})
+		if slices.ContainsFunc(plan.Pending, func(f *File) bool { return f.NoTransaction && !f.recordOnly }) {
+			return true
+		}
+	}
+	return false
+}
+
+// reads are what a plan of each module, and of the role, needs.
+func (n *NewTenant) reads() []string {
+	var reads []string
+	for i := range n.Modules {
+		reads = append(reads, n.Modules[i].reads()...)
+	}
+	if n.Isolate {
+		reads = append(reads, n.isolation().factsQuery())
+	}
+	return append(reads, tenantRows("t.schema = "+literal(n.Schema), ""))
+}
+
+// isolationOf decodes what reads found of the role; the zero value where there is to be none. What other tenants may
+// make as well at this moment is looked for again under their lock.
+func (c *tenantChange) isolationOf(ctx context.Context, n NewTenant) (*isolationFacts, error) {
+	if !n.Isolate {
+		return new(isolationFacts), nil
+	}
+	i := n.isolation()
+	f, err := decodeIsolation(c.extra[len(c.extra)-2])
+	if err != nil || !slices.ContainsFunc(f.Reads, func(q readsFacts) bool { return !q.Granted }) {
+		return f, err
+	}
+	results, err := c.session.exec(ctx, append(i.locks(), i.factsQuery())...)
+	if err != nil {
+		return nil, err
+	}
+	return decodeIsolation(results[len(results)-1])
+}
+
+// free reports whether the tenant can be made.
+func (n *NewTenant) free(c *tenantChange) error {
+	if _, err := c.one(n.ID); err == nil {
+		return ErrTenantExists
+	}
+	others, err := decodeTenants(c.extra[len(c.extra)-1])
+	switch {
+	case err != nil:
+		return err
+	case len(others) > 0:
+		return fmt.Errorf("%w: schema %q is that of tenant %q", ErrTenantExists, n.Schema, others[0].ID)
+	case c.facts.Schema != nil && !n.Adopt:
+		return fmt.Errorf("%w: schema %q is there, and no tenant's", ErrTenantExists, n.Schema)
+	case c.facts.Schema == nil && n.Adopt:
+		return fmt.Errorf("%w: there is no schema %q to adopt", ErrTenantNotFound, n.Schema)
+	case c.facts.Schema == nil && !c.facts.MayCreate:
+		return &PrivilegeError{Role: c.facts.Role, Schema: n.Schema, Statements: c.facts.makeSchema(n.Schema)}
+	}
+	return nil
+}
+
+func (n *NewTenant) insert(role string, state TenantState) string {
+	return fmt.Sprintf("insert into %s (id, schema, role, state) values (%s, %s, %s, %s)",
+		tenantsTable, literal(n.ID), literal(n.Schema), nullable(role), literal(string(state)))
+}
+
+// createAtOnce makes the tenant in one transaction.
+func (r *Runner) createAtOnce(ctx context.Context, f *facts, n NewTenant, from *Tenant) (*Tenant, error) {
+	t := &Tenant{ID: n.ID, Schema: n.Schema, State: TenantActive, CreatedAt: time.Now(), Versions: make(map[string]string)}
+	var last *PrivilegeError // what to say when the last message is refused
+	err := r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
+		if err := n.free(c); err != nil {
+			return nil, err
+		}
+		iso, err := c.isolationOf(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		t.Role = iso.Role
+		if _, err := c.session.exec(ctx, "create schema "+sqltemplate.Quote(n.Schema), n.insert(t.Role, TenantActive)); err != nil {
+			return nil, fmt.Errorf("create schema %q: %w", n.Schema, err)
+		}
+		at := 0
+		var records []string
+		for _, module := range n.Modules {
+			some, err := c.fill(ctx, module, c.extra[at:])
+			if err != nil {
+				return nil, err
+			}
+			at += len(module.reads())
+			records = append(records, some...)
+			if newest := module.newest(); newest != "" {
+				t.Versions[module.Module] = newest
+			}
+		}
+		if from != nil {
+			if err := c.copyRows(ctx, from, n.Schema, n.Modules); err != nil {
+				return nil, err
+			}
+		}
+		var statements []string
+		if n.Isolate {
+			if err := c.staysInside(ctx, n); err != nil {
+				return nil, err
+			}
+			statements = n.isolation().statements(iso)
+			last = &PrivilegeError{Role: c.facts.Role, Schema: n.Schema, Statements: statements}
+		}
+		return slices.Concat(statements, []string{lockTimeoutSetting(0)}, records), nil
+	})
+	if err != nil && last != nil && sqlState(err) == codeInsufficientRight {
+		last.Err = err
+		err = last
+	}
+	return t, err
+}
+
+// newest is the last version of the target's files.
+func (t *Target) newest() string {
+	newest := ""
+	for _, f := range t.Files {
+		if !f.Repeatable() {
+			newest = f.Version
+		}
+	}
+	return newest
+}
+
+// fill runs the files of a module in the transaction and returns the statements that record them.
+func (c *tenantChange) fill(ctx context.Context, t Target, results []*pgconn.Result) ([]string, error) {
+	plan, err := t.plan(results[:len(t.reads())])
+	if err == nil {
+		err = plan.Err()
+	}
+	if err != nil {
+		return nil, t.wrap(err)
+	}
+	m := &migration{runner: c.runner, target: t, result: new(Result), serverVersion: c.serverVersion, session: c.session, facts: c.facts, plan: plan}
+	settings := []string{searchPath(t.Schema), lockTimeoutSetting(m.lockTimeout(nil))}
+	fresh := true
+	var records []string
+	for _, f := range plan.Pending {
+		if _, err := f.template.Expand(t.Names); err != nil {
+			return nil, m.located(f, err)
+		}
+		if fresh {
+			if _, err := c.session.exec(ctx, settings...); err != nil {
+				return nil, err
+			}
+		}
+		if err := m.setTimeouts(ctx, f); err != nil {
+			return nil, m.located(f, err)
+		}
+		c.session.dirty = true
+		began := time.Now()
+		if err := m.send(ctx, f); err != nil {
+			return nil, err
+		}
+		records = append(records, c.runner.recordApplied(t, f, time.Since(began)))
+		fresh = f.lockTimeout != nil || m.statementTimeout(f) != 0
+		if fresh {
+			settings = append(settings[:2:2], "set local statement_timeout = 0")
+		}
+		if !f.traceless {
+			// The next file begins as in a session of its own. RESET ALL takes back what began the transaction, too.
+			clean := append(m.ownRole(f), "reset all", "discard temp", "unlisten *", "select pg_catalog.pg_advisory_unlock_all()")
+			if _, err := c.session.exec(ctx, append(clean, begin(c.serverVersion)[1:]...)...); err != nil {
+				return nil, m.located(f, err)
+			}
+			fresh = true
+		}
+	}
+	return records, nil
+}
+
+// staysInside refuses a schema whose views or functions read others with their owner's rights.
+func (c *tenantChange) staysInside(ctx context.Context, n NewTenant) error {
+	results, err := c.session.exec(ctx, n.isolation().factsQuery())
+	if err != nil {
+		return err
+	}
+	f, err := decodeIsolation(results[0])
+	if err == nil && len(f.Reach) > 0 {
+		err = f.reachError(n.Schema)
+	}
+	return err
+}
+
+// createInSteps makes the tenant where one transaction does not do.
+func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Tenant, from *Tenant) (*Tenant, error) {
+	if t == nil {
+		t = &Tenant{ID: n.ID, Schema: n.Schema, State: TenantCreating, CreatedAt: time.Now()}
+		err := r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
+			if err := n.free(c); err != nil {
+				return nil, err
+			}
+			statements := []string{n.insert("", TenantCreating)}
+			if !n.Adopt {
+				statements = append(statements, "create schema "+sqltemplate.Quote(n.Schema))
+			}
+			return statements, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	err := r.finishTenant(ctx, f, n, t, from)
+	if err != nil && ctx.Err() == nil && !n.Adopt {
+		// Nothing of it is left, unless that fails, too: then it is Creating still.
+		if dropErr := r.DropTenant(ctx, n.ID); dropErr != nil {
+			err = errors.Join(err, fmt.Errorf("tenant %q stays half made: %w", n.ID, dropErr))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.tenantRow(ctx, n.ID)
+}
+
+func (r *Runner) finishTenant(ctx context.Context, f *facts, n NewTenant, t *Tenant, from *Tenant) error {
+	for _, module := range n.Modules {
+		if _, err := r.Up(ctx, module); err != nil {
+			return err
+		}
+	}
+	if n.Isolate {
+		role, err := r.Isolate(ctx, n.isolation())
+		if err != nil {
+			return err
+		}
+		t.Role = role
+	}
+	return r.changeTenants(ctx, f, []string{n.ID}, n.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
+		if from != nil {
+			if err := c.copyRows(ctx, from, n.Schema, n.Modules); err != nil {
+				return nil, err
+			}
+		}
+		return []string{fmt.Sprintf("update %s set state = %s, role = %s where id = %s",
+			tenantsTable, literal(string(TenantActive)), nullable(t.Role), literal(n.ID))}, nil
+	})
+}

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// dropAtOnce is how many tables a transaction drops: each takes a lock of the server's table of locks.
+const dropAtOnce = 200
+
+// DropTenant drops a tenant's schema with all that is in it, what the ledger has of it, its role and its row, in one
+// transaction; in several where the server's table of locks is too small for it. It is refused when objects of other
+// schemas depend on the tenant's.
+func (r *Runner) DropTenant(ctx context.Context, id string) error {
+	t, f, err := r.tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	if t.State != TenantDropping {
+		err = r.dropSchema(ctx, f, t)
+		if !outOfLocks(err) {
+			return err
+		}
+		err = r.changeTenants(ctx, f, []string{id}, t.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
+			return []string{setState(id, TenantDropping)}, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for {
+		left, err := r.dropTables(ctx, f, t)
+		if err != nil {
+			return err
+		}
+		if !left {
+			return r.dropSchema(ctx, f, t)
+		}
+	}
+}
+
+func (r *Runner) dropSchema(ctx context.Context, f *facts, t *Tenant) error {
+	reads := []string{dependents(literal(t.Schema))}
+	return r.changeTenants(ctx, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
+		if _, err := c.one(t.ID); err != nil {
+			return nil, err
+		}
+		var others []string
+		for _, row := range c.extra[0].Rows {
+			others = append(others, string(row[0]))
+		}
+		if len(others) > 0 {
+			return nil, fmt.Errorf("%w by %s", ErrRequired, strings.Join(others, ", "))
+		}
+		statements := []string{
+			"drop schema if exists " + sqltemplate.Quote(t.Schema) + " cascade",
+			fmt.Sprintf("delete from %s where target_schema = %s", ledgerTable, literal(t.Schema)),
+			fmt.Sprintf("delete from %s where id = %s", tenantsTable, literal(t.ID)),
+		}
+		if t.Role != "" {
+			statements = append(statements, dropRole(t.Role))
+		}
+		return statements, nil
+	})
+}
+
+// dropRole drops a role whose privileges have gone with its schema. One that has others, in another database say, stays:
+// nobody can log in as it.
+func dropRole(role string) string {
+	return "do " + literal(fmt.Sprintf(`begin drop role if exists %s; exception when dependent_objects_still_exist or insufficient_privilege then null; end`,
+		sqltemplate.Quote(role)))
+}
+
+// dropTables drops some of a tenant's tables and reports whether others are left.
+func (r *Runner) dropTables(ctx context.Context, f *facts, t *Tenant) (left bool, err error) {
+	reads := []string{fmt.Sprintf(`select pg_catalog.format('%%I.%%I', n.nspname, c.relname) from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = %s and c.relkind in ('r', 'p') order by c.relispartition desc, c.oid limit %d`, literal(t.Schema), dropAtOnce)}
+	err = r.changeTenants(ctx, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
+		var tables []string
+		for _, row := range c.extra[0].Rows {
+			tables = append(tables, string(row[0]))
+		}
+		left = len(tables) > 0
+		if !left {
+			return []string{"select"}, nil
+		}
+		return []string{"drop table if exists " + strings.Join(tables, ", ") + " cascade"}, nil
+	})
+	return left, err
+}

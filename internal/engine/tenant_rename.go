@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
+)
+
+// RenameTenant gives a tenant another id, and its schema and role the names that go with it, in one transaction.
+// Functions that name the schema are made anew; whatever else has its name in its text is an error.
+func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) (*Tenant, error) {
+	t, f, err := r.tenant(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	old := t.Schema
+	reads := []string{
+		"select pg_catalog.pg_advisory_xact_lock('" + fmt.Sprint(schemaLock(newSchema).key) + "'::bigint)",
+		Isolation{Schema: newSchema}.factsQuery(),
+		naming(old),
+	}
+	ids := []string{min(id, newID), max(id, newID)} // in one order, or two could wait for each other
+	if id == newID {
+		ids = ids[:1]
+	}
+	err = r.changeTenants(ctx, f, ids, old, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
+		if t, err = c.one(id); err != nil {
+			return nil, err
+		}
+		if _, err := c.one(newID); err == nil && newID != id {
+			return nil, fmt.Errorf("tenant %q: %w", newID, ErrTenantExists)
+		}
+		iso, err := decodeIsolation(c.extra[1])
+		switch {
+		case err != nil:
+			return nil, err
+		case t.Schema != old:
+			return nil, fmt.Errorf("tenant %q was renamed meanwhile", id)
+		case t.State != TenantActive && t.State != TenantSuspended:
+			return nil, fmt.Errorf("tenant is %s", t.State)
+		case iso.Schema && newSchema != old:
+			return nil, fmt.Errorf("%w: schema %q is there", ErrTenantExists, newSchema)
+		case newSchema == old:
+			return []string{fmt.Sprintf("update %s set id = %s where id = %s", tenantsTable, literal(newID), literal(id))}, nil
+		}
+		var named []string
+		for _, row := range c.extra[2].Rows {
+			named = append(named, string(row[0]))
+		}
+		if len(named) > 0 {
+			return nil, fmt.Errorf("%w: the name of schema %q is in the text of %s", ErrRequired, old, strings.Join(named, ", "))
+		}
+		return c.rename(ctx, t, newID, newSchema, iso)
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.ID, t.Schema = newID, newSchema
+	return t, nil
+}
+
+func (c *tenantChange) rename(ctx context.Context, t *Tenant, newID, newSchema string, iso *isolationFacts) ([]string, error) {
+	old := t.Schema
+	results, err := c.session.exec(ctx,
+		"alter schema "+sqltemplate.Quote(old)+" rename to "+sqltemplate.Quote(newSchema),
+		searchPath(newSchema), functionsNaming(old, newSchema))
+	if err != nil {
+		return nil, err
+	}
+	var statements []string
+	for _, row := range results[2].Rows {
+		statements = append(statements, renamed(string(row[0]), old, newSchema))
+	}
+	role := t.Role
+	if role != "" && role != iso.Role {
+		if !iso.Exists {
+			statements = append(statements, "alter role "+sqltemplate.Quote(role)+" rename to "+sqltemplate.Quote(iso.Role),
+				createRole(iso.Role, "works in", iso.Database, newSchema)[1])
+			t.Role = iso.Role
+		}
+		// Else a role of that name was left by a tenant that is gone. This one's keeps its own.
+	}
+	return append(statements,
+		fmt.Sprintf("update %s set target_schema = %s where target_schema = %s", ledgerTable, literal(newSchema), literal(old)),
+		fmt.Sprintf("update %s set id = %s, schema = %s, role = %s where id = %s",
+			tenantsTable, literal(newID), literal(newSchema), nullable(t.Role), literal(t.ID))), nil
+}
+
+// renamed puts the new name of a schema into a function: where the old one is quoted, as placeholders have it, and where
+// it is a string of its own.
+func renamed(definition, old, schema string) string {
+	return strings.NewReplacer(sqltemplate.Quote(old), sqltemplate.Quote(schema), "'"+old+"'", "'"+schema+"'").Replace(definition)
+}
+
+// naming selects what has a schema's name in its text, apart from functions: what PostgreSQL keeps as a tree of oids
+// follows a schema that is renamed, but a string in it does not.
+func naming(schema string) string {
+	like := literal("%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace("'"+schema+"'") + "%")
+	in := "(select oid from pg_catalog.pg_namespace where nspname = " + literal(schema) + ")"
+	match := func(text string) string {
+		return text + " like " + like
+	}
+	return `select what from (
+select 'view ' || c.relname as what from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('v', 'm') and ` + match("pg_catalog.pg_get_viewdef(c.oid)") + `
+union all select 'default of column ' || c.relname || '.' || a.attname from pg_catalog.pg_attrdef d join pg_catalog.pg_class c on c.oid = d.adrelid
+    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = d.adnum where c.relnamespace = ` + in + ` and ` + match("pg_catalog.pg_get_expr(d.adbin, d.adrelid)") + `
+    and not exists (select from pg_catalog.pg_depend p join pg_catalog.pg_class s on s.oid = p.refobjid where p.classid = 'pg_catalog.pg_attrdef'::regclass and p.objid = d.oid and s.relkind = 'S')
+union all select 'constraint ' || conname from pg_catalog.pg_constraint where connamespace = ` + in + ` and contype = 'c' and ` + match("pg_catalog.pg_get_constraintdef(oid)") + `
+union all select 'policy ' || p.polname from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid where c.relnamespace = ` + in + `
+    and (` + match("pg_catalog.pg_get_expr(p.polqual, p.polrelid)") + ` or ` + match("pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)") + `)
+union all select 'trigger ' || t.tgname from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid where c.relnamespace = ` + in + ` and not t.tgisinternal and ` + match("pg_catalog.pg_get_triggerdef(t.oid)") + `
+union all select 'index ' || c.relname from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('i', 'I') and pg_catalog.pg_get_indexdef(c.oid) like ` + like + `
+) n order by what limit 20`
+}
+
+// functionsNaming selects the definitions of the functions of a schema, which has been renamed already, that name it as
+// it was.
+func functionsNaming(old, schema string) string {
+	return fmt.Sprintf(`select pg_catalog.pg_get_functiondef(p.oid) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = %s and p.prokind in ('f', 'p') and (pg_catalog.strpos(p.prosrc, %s) > 0 or pg_catalog.strpos(p.prosrc, %s) > 0
+    or pg_catalog.strpos(coalesce(pg_catalog.array_to_string(p.proconfig, ' '), ''), %s) > 0)`,
+		literal(schema), literal(sqltemplate.Quote(old)), literal("'"+old+"'"), literal(old))
+}

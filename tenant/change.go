@@ -1,0 +1,135 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pgdbm/pgdbm/internal/bridge"
+	"github.com/pgdbm/pgdbm/internal/engine"
+)
+
+// Create makes a tenant: its schema, its role where Config.Isolate says so, what
+// is granted to it, all that the modules' files make, and their rows in the ledger,
+// in one transaction. When it fails nothing is left, and others never see a part of
+// it. A file that runs outside a transaction makes it take several: until they have
+// ended the tenant is [Creating], and a failure drops it again; after a crash,
+// Create of the same id goes on.
+//
+// The error is [ErrExists] when there is such a tenant or its schema; a failed
+// migration is a [*pgdbm.MigrationError], a missing privilege a
+// [*pgdbm.PrivilegeError].
+func (ts *Tenants) Create(ctx context.Context, id string) (*Tenant, error) {
+	return ts.create(ctx, engine.NewTenant{ID: id, Schema: SchemaName(ts.config.Prefix, id)})
+}
+
+// Clone is Create with the rows of the tenant from copied, as they are at one
+// moment; its users are not kept from anything. Both must have the same tables and
+// be at the newest version, else the error is [ErrDiffers]. Triggers do not run for
+// copied rows; sequences go on from where they were.
+func (ts *Tenants) Clone(ctx context.Context, from, id string) (*Tenant, error) {
+	if err := checkID(from); err != nil {
+		return nil, fmt.Errorf("tenant %q: %w", from, err)
+	}
+	return ts.create(ctx, engine.NewTenant{ID: id, Schema: SchemaName(ts.config.Prefix, id), From: from})
+}
+
+// Adopt makes a tenant of a schema that is there already, and brings it up to
+// date: one from before there was a list of tenants.
+func (ts *Tenants) Adopt(ctx context.Context, id, schema string) (*Tenant, error) {
+	return ts.create(ctx, engine.NewTenant{ID: id, Schema: schema, Adopt: true})
+}
+
+func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, err error) {
+	defer func() { err = ts.changed(n.ID, err) }()
+	if err := checkID(n.ID); err != nil {
+		return nil, err
+	}
+	if n.Modules, n.Reads, err = ts.targets(ctx, n.Schema); err != nil {
+		return nil, err
+	}
+	for _, m := range ts.modules {
+		n.Extensions = append(n.Extensions, m.Extensions...)
+	}
+	n.Isolate, n.Logins = ts.config.Isolate, ts.config.Logins
+	r, err := bridge.TenantRunner(ts.pool)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.CreateTenant(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return public(t), nil
+}
+
+// changed forgets what was known of a tenant, and completes an error.
+func (ts *Tenants) changed(id string, err error) error {
+	ts.cache.drop(id)
+	if err != nil {
+		return fmt.Errorf("tenant %q: %w", id, publicError(err))
+	}
+	return nil
+}
+
+// Suspend keeps a tenant from being used: DB returns [ErrSuspended], here at once
+// and in other programs after their Config.Refresh. Where it has a role, the server
+// refuses every statement from then on, with SQLSTATE 42501, to handles that are
+// out, too. What runs goes on. The tenant is migrated as before.
+func (ts *Tenants) Suspend(ctx context.Context, id string) (*Tenant, error) {
+	return ts.suspend(ctx, id, true)
+}
+
+// Resume ends what Suspend began.
+func (ts *Tenants) Resume(ctx context.Context, id string) (*Tenant, error) {
+	return ts.suspend(ctx, id, false)
+}
+
+func (ts *Tenants) suspend(ctx context.Context, id string, suspend bool) (_ *Tenant, err error) {
+	defer func() { err = ts.changed(id, err) }()
+	r, err := bridge.TenantRunner(ts.pool)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.SuspendTenant(ctx, id, suspend)
+	if err != nil {
+		return nil, err
+	}
+	return public(t), nil
+}
+
+// Rename gives a tenant another id, and its schema and role the names that Create
+// would give them, in one transaction that waits for nobody's rows. Functions that
+// hold the schema's name, as those made from {{tables.x}} do, are made anew. The
+// error is [ErrRequired] when other text holds it: a view, default or constraint
+// with {{schema:literal}}. Handles that are out go on to name the old schema, so
+// their statements fail; Suspend it first if that matters.
+func (ts *Tenants) Rename(ctx context.Context, id, newID string) (_ *Tenant, err error) {
+	defer func() { err = ts.changed(id, err) }()
+	if err := checkID(newID); err != nil {
+		return nil, err
+	}
+	r, err := bridge.TenantRunner(ts.pool)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.RenameTenant(ctx, id, newID, SchemaName(ts.config.Prefix, newID))
+	if err != nil {
+		return nil, err
+	}
+	ts.cache.drop(newID)
+	return public(t), nil
+}
+
+// Drop drops a tenant with all its data: the schema, its rows in the ledger, its
+// role. The error is [ErrRequired], and nothing happens, when objects of other
+// schemas depend on it. It is one transaction, unless the server has too few locks
+// for all the tables: then the tenant is [Dropping] until the last has gone, and
+// Drop goes on after a failure.
+func (ts *Tenants) Drop(ctx context.Context, id string) (err error) {
+	defer func() { err = ts.changed(id, err) }()
+	r, err := bridge.TenantRunner(ts.pool)
+	if err != nil {
+		return err
+	}
+	return r.DropTenant(ctx, id)
+}

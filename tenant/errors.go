@@ -1,0 +1,42 @@
+package tenant
+
+import (
+	"errors"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/internal/bridge"
+	"github.com/pgdbm/pgdbm/internal/engine"
+)
+
+// Errors that callers branch on; each is found with errors.Is.
+var (
+	// ErrExists: there is a tenant of this id, or its schema is there.
+	ErrExists = engine.ErrTenantExists
+	// ErrNotFound: there is no tenant of this id.
+	ErrNotFound = engine.ErrTenantNotFound
+	// ErrSuspended: the tenant is suspended.
+	ErrSuspended = engine.ErrTenantSuspended
+	// ErrNotReady: the tenant is being created or dropped, by somebody who is at it
+	// or has been interrupted.
+	ErrNotReady = errors.New("tenant is half made or half dropped")
+	// ErrRequired: objects of other schemas depend on the tenant's, or text in it
+	// holds its schema's name where it cannot be renamed.
+	ErrRequired = engine.ErrRequired
+	// ErrDiffers: the tenant to be cloned has other tables or versions than the
+	// modules' files make.
+	ErrDiffers = engine.ErrTenantsDiffer
+)
+
+// publicError turns the engine's errors into those of package pgdbm.
+func publicError(err error) error {
+	if errors.Is(err, engine.ErrReach) {
+		return &reachError{err}
+	}
+	return bridge.PublicError(err)
+}
+
+// reachError is pgdbm.ErrEscape, and says why.
+type reachError struct{ err error }
+
+func (e *reachError) Error() string   { return e.err.Error() }
+func (e *reachError) Unwrap() []error { return []error{pgdbm.ErrEscape, e.err} }

@@ -1,0 +1,93 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pgdbm/pgdbm/internal/bridge"
+	"github.com/pgdbm/pgdbm/internal/engine"
+	"github.com/pgdbm/pgdbm/migrate"
+)
+
+// Migrate brings all tenants up to date, suspended ones included, as
+// [migrate.Fleet] does: module after module in the order of their dependencies. It
+// ends with the first module that fails somewhere; running it again goes on.
+func (ts *Tenants) Migrate(ctx context.Context, o *migrate.FleetOptions) ([]*migrate.FleetResult, error) {
+	all, err := ts.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var schemas []string
+	var isolated []*Tenant
+	for _, t := range all {
+		if t.State != Active && t.State != Suspended {
+			continue
+		}
+		schemas = append(schemas, t.Schema)
+		if t.Role != "" {
+			isolated = append(isolated, t)
+		}
+	}
+	shared, err := ts.sharedSchemas(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tenant: migrate: %w", err)
+	}
+	var opts migrate.FleetOptions
+	if o != nil {
+		opts = *o
+	}
+	aliases := maps.Clone(shared)
+	maps.Copy(aliases, opts.Aliases)
+	opts.Aliases = aliases
+	var results []*migrate.FleetResult
+	applied := false
+	for _, m := range ts.modules {
+		if len(m.Files) == 0 {
+			continue
+		}
+		res, err := migrate.Fleet(ctx, ts.pool, ts.byName[m.Name], schemas, &opts)
+		results = append(results, res)
+		applied = applied || res != nil && res.Applied > 0
+		if err != nil {
+			return results, err
+		}
+	}
+	if applied && len(isolated) > 0 {
+		err = ts.isolateNew(ctx, isolated)
+	}
+	return results, err
+}
+
+// isolateNew grants what new migrations have made, where the default privileges
+// have not, and checks that none of it reaches into other schemas: all tenants have
+// it from the same files, so two of them show it.
+func (ts *Tenants) isolateNew(ctx context.Context, isolated []*Tenant) error {
+	r, err := bridge.TenantRunner(ts.pool)
+	if err != nil {
+		return err
+	}
+	lacking, err := r.UngrantedTenants(ctx)
+	if err != nil {
+		return fmt.Errorf("tenant: migrate: %w", publicError(err))
+	}
+	for i, t := range isolated {
+		if i != 0 && i != len(isolated)-1 && !slices.Contains(lacking, t.ID) {
+			continue
+		}
+		if err := ts.isolate(ctx, r, t); err != nil {
+			return fmt.Errorf("tenant %q: %w", t.ID, publicError(err))
+		}
+	}
+	return nil
+}
+
+func (ts *Tenants) isolate(ctx context.Context, r *engine.Runner, t *Tenant) error {
+	_, reads, err := ts.targets(ctx, t.Schema)
+	if err != nil {
+		return err
+	}
+	_, err = r.Isolate(ctx, engine.Isolation{Schema: t.Schema, Role: t.Role, Reads: reads, Logins: ts.config.Logins, Suspended: t.State == Suspended})
+	return err
+}

@@ -1,0 +1,43 @@
+package pgdbm
+
+import (
+	"errors"
+
+	"github.com/pgdbm/pgdbm/internal/bridge"
+	"github.com/pgdbm/pgdbm/internal/engine"
+)
+
+func init() {
+	bridge.TenantRunner = func(pool any) (*engine.Runner, error) {
+		p := pool.(*Pool)
+		if p == nil || p.core == nil {
+			return nil, errors.New("nil *pgdbm.Pool")
+		}
+		r := p.core.runner("")
+		if p.core.held == nil {
+			r.Acquire = p.core.engineAcquire("", callerOutside(), func() {})
+		}
+		return r, nil
+	}
+	bridge.LoadModules = func(modules any) ([]bridge.LoadedModule, error) {
+		ms := modules.([]Module)
+		loads := make([]*loaded, len(ms))
+		for i, m := range ms {
+			l, err := m.load()
+			if err != nil {
+				return nil, err
+			}
+			loads[i] = l
+		}
+		order, err := dependencyOrder(loads)
+		if err != nil {
+			return nil, err
+		}
+		var sorted []bridge.LoadedModule
+		for _, i := range order {
+			l := loads[i]
+			sorted = append(sorted, bridge.LoadedModule{Name: l.Name, Files: l.files, Requires: l.Requires, Extensions: l.Extensions})
+		}
+		return sorted, nil
+	}
+}
