@@ -3,7 +3,7 @@
 //
 //	go run ./bench NAME [--json] [--url URL]
 //
-// migrate and tenants also take --schemas N. Without a NAME it lists what there is. Each comparison is interleaved, so
+// isolation, migrate and tenants also take --schemas N. Without a NAME it lists what there is. Each comparison is interleaved, so
 // that a machine whose speed drifts slows down both sides, and each figure is
 // a median. --url names a server to use, whose role may create databases; else
 // a private one is started. With --json one object goes to stdout:
@@ -59,11 +59,13 @@ var benches = []bench{
 	{"tenants", "point reads over many schemas through handles, and through raw pgxpool in its default mode", tenants},
 	{"ddl", "errors and time lost while tables change under statements, through a handle and raw pgxpool", ddl},
 	{"fairness", "a quiet schema beside a busy one on one pool, through handles and raw pgxpool", fairness},
+	{"isolation", "point reads as a role of the tenant's own, and as the pool's user", isolation},
+	{"provision", "a tenant with five tables, and a schema that goose migrates", provision},
 	{"migrate", "many schemas with migrate.Fleet, and with a goose Provider each", fleet},
 }
 
 // ownFlags are the flags that a bench has beside those of all.
-var ownFlags = map[string]func(*flag.FlagSet){"migrate": migrateFlags, "tenants": tenantsFlags}
+var ownFlags = map[string]func(*flag.FlagSet){"migrate": migrateFlags, "tenants": tenantsFlags, "isolation": isolationFlags}
 
 func main() {
 	// What PGHOST, PGOPTIONS and the like say is for other programs.

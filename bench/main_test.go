@@ -13,16 +13,18 @@ import (
 // What the figures are is for people to judge: machines differ.
 func TestBenchesPrintTheirDocumentedShape(t *testing.T) {
 	for name, results := range map[string][]string{
-		"overhead": {"p50", "allocs"},
-		"expand":   {"ns", "allocs"},
-		"tenants":  {"uniform-p50", "round-trips", "zipf-p50", "single-p50", "bounded-p50", "backend-memory"},
-		"ddl":      {"errors", "tx-errors", "lost"},
-		"fairness": {"quiet-p50", "quiet-p99"},
-		"migrate":  {"provision", "add-column", "nothing-to-do", "nothing-to-do-10000"},
+		"overhead":  {"p50", "allocs"},
+		"expand":    {"ns", "allocs"},
+		"tenants":   {"uniform-p50", "round-trips", "zipf-p50", "single-p50", "bounded-p50", "backend-memory"},
+		"ddl":       {"errors", "tx-errors", "lost"},
+		"fairness":  {"quiet-p50", "quiet-p99"},
+		"isolation": {"hot-p50", "spread-p50", "tx-p50", "added", "round-trips"},
+		"provision": {"create", "isolated", "rate"},
+		"migrate":   {"provision", "add-column", "nothing-to-do", "nothing-to-do-10000"},
 	} {
 		var out strings.Builder
 		args := []string{name, "--json", "--url", os.Getenv("PGDBM_TEST_URL")}
-		if name == "migrate" || name == "tenants" {
+		if name == "migrate" || name == "tenants" || name == "isolation" {
 			args = append(args, "--schemas", "12")
 		}
 		err := run(t.Context(), args, &out)
