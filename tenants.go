@@ -1,21 +1,32 @@
 package pgdbm
 
 import (
+	"context"
 	"errors"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pgdbm/pgdbm/internal/bridge"
 	"github.com/pgdbm/pgdbm/internal/engine"
 )
 
 func init() {
-	bridge.TenantRunner = func(pool any) (*engine.Runner, error) {
+	bridge.TenantRunner = func(pool any, makes bool) (*engine.Runner, error) {
 		p := pool.(*Pool)
 		if p == nil || p.core == nil {
 			return nil, errors.New("nil *pgdbm.Pool")
 		}
 		r := p.core.runner("")
-		if p.core.held == nil {
-			r.Acquire = p.core.engineAcquire("", callerOutside(), func() {})
+		if p.core.held != nil {
+			return r, nil
+		}
+		acquire := p.core.engineAcquire("", callerOutside(), func() {})
+		r.Acquire = func(ctx context.Context) (*pgx.Conn, func(discard bool), error) {
+			conn, release, err := acquire(ctx)
+			if err == nil && makes {
+				p.core.statements.Made(conn)
+			}
+			return conn, release, err
 		}
 		return r, nil
 	}

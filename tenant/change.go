@@ -51,7 +51,7 @@ func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, e
 		n.Extensions = append(n.Extensions, m.Extensions...)
 	}
 	n.Isolate, n.Logins = ts.config.Isolate, ts.config.Logins
-	r, err := bridge.TenantRunner(ts.pool)
+	r, err := bridge.TenantRunner(ts.pool, true)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (ts *Tenants) Resume(ctx context.Context, id string) (*Tenant, error) {
 
 func (ts *Tenants) suspend(ctx context.Context, id string, suspend bool) (_ *Tenant, err error) {
 	defer func() { err = ts.changed(id, err) }()
-	r, err := bridge.TenantRunner(ts.pool)
+	r, err := bridge.TenantRunner(ts.pool, false)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (ts *Tenants) Rename(ctx context.Context, id, newID string) (_ *Tenant, err
 	if err := checkID(newID); err != nil {
 		return nil, err
 	}
-	r, err := bridge.TenantRunner(ts.pool)
+	r, err := bridge.TenantRunner(ts.pool, false)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (ts *Tenants) Rename(ctx context.Context, id, newID string) (_ *Tenant, err
 // Drop goes on after a failure.
 func (ts *Tenants) Drop(ctx context.Context, id string) (err error) {
 	defer func() { err = ts.changed(id, err) }()
-	r, err := bridge.TenantRunner(ts.pool)
+	r, err := bridge.TenantRunner(ts.pool, false)
 	if err != nil {
 		return err
 	}

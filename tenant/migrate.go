@@ -64,7 +64,7 @@ func (ts *Tenants) Migrate(ctx context.Context, o *migrate.FleetOptions) ([]*mig
 // have not, and checks that none of it reaches into other schemas: all tenants have
 // it from the same files, so two of them show it.
 func (ts *Tenants) isolateNew(ctx context.Context, isolated []*Tenant) error {
-	r, err := bridge.TenantRunner(ts.pool)
+	r, err := bridge.TenantRunner(ts.pool, false)
 	if err != nil {
 		return err
 	}

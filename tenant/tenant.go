@@ -154,7 +154,7 @@ func (ts *Tenants) open(ctx context.Context, id string, e entry) (db *pgdbm.DB, 
 	if err := checkID(id); err != nil {
 		return nil, "", err
 	}
-	t, err := ts.get(ctx, id)
+	t, err := ts.get(ctx, id, false)
 	if err != nil {
 		return nil, "", err
 	}
@@ -211,7 +211,7 @@ func (ts *Tenants) sharedSchemas(ctx context.Context) (map[string]string, error)
 		}
 	}
 	if len(open) > 0 {
-		r, err := bridge.TenantRunner(ts.pool)
+		r, err := bridge.TenantRunner(ts.pool, false)
 		if err != nil {
 			return nil, err
 		}
@@ -260,12 +260,12 @@ func (ts *Tenants) targets(ctx context.Context, schema string) (targets []engine
 	return targets, reads, nil
 }
 
-func (ts *Tenants) get(ctx context.Context, id string) (*Tenant, error) {
-	r, err := bridge.TenantRunner(ts.pool)
+func (ts *Tenants) get(ctx context.Context, id string, versions bool) (*Tenant, error) {
+	r, err := bridge.TenantRunner(ts.pool, false)
 	if err != nil {
 		return nil, err
 	}
-	found, err := r.Tenants(ctx, id)
+	found, err := r.Tenants(ctx, id, versions)
 	if err != nil {
 		return nil, publicError(err)
 	}
@@ -280,7 +280,7 @@ func (ts *Tenants) Get(ctx context.Context, id string) (*Tenant, error) {
 	err := checkID(id)
 	if err == nil {
 		var t *Tenant
-		if t, err = ts.get(ctx, id); err == nil {
+		if t, err = ts.get(ctx, id, true); err == nil {
 			return t, nil
 		}
 	}
@@ -289,11 +289,11 @@ func (ts *Tenants) Get(ctx context.Context, id string) (*Tenant, error) {
 
 // List returns all tenants of the database, by id, also those of other programs.
 func (ts *Tenants) List(ctx context.Context) ([]*Tenant, error) {
-	r, err := bridge.TenantRunner(ts.pool)
+	r, err := bridge.TenantRunner(ts.pool, false)
 	if err != nil {
 		return nil, fmt.Errorf("tenant: list: %w", err)
 	}
-	found, err := r.Tenants(ctx, "")
+	found, err := r.Tenants(ctx, "", true)
 	if err != nil {
 		return nil, fmt.Errorf("tenant: list: %w", publicError(err))
 	}
@@ -307,3 +307,6 @@ func (ts *Tenants) List(ctx context.Context) ([]*Tenant, error) {
 func public(t *engine.Tenant) *Tenant {
 	return &Tenant{ID: t.ID, Schema: t.Schema, Role: t.Role, State: State(t.State), CreatedAt: t.CreatedAt, Versions: t.Versions}
 }
+
+// Pool returns the pool that New was given.
+func (ts *Tenants) Pool() *pgdbm.Pool { return ts.pool }

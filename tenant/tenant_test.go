@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -561,5 +562,54 @@ func TestBadInputIsRefusedBeforeAnythingHappens(t *testing.T) {
 	}
 	if _, err := tenant.New(nil, tenant.Config{}); err == nil {
 		t.Error("a nil pool is accepted")
+	}
+}
+
+func TestAnotherLoginServesTheTenantsThatOneHasMade(t *testing.T) {
+	t.Parallel()
+	admin, login := testdb.Login(t, "CREATEROLE NOINHERIT")
+	u, err := url.Parse(login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := strings.Replace(u.User.Username(), "_login_", "_server_", 1)
+	testdb.Exec(t, admin, "CREATE ROLE "+server+" LOGIN PASSWORD 'secret' NOINHERIT")
+	t.Cleanup(func() { testdb.Exec(t, admin, "DROP OWNED BY "+server+"; DROP ROLE "+server) })
+	u.User = url.UserPassword(server, "secret")
+	open := func(url string) *pgdbm.Pool {
+		pool, err := pgdbm.Open(t.Context(), pgdbm.Config{URL: url, MaxConns: 2, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		return pool
+	}
+	maker := open(login)
+	if _, err := pgdbm.Attach(t.Context(), maker, geo); err != nil {
+		t.Fatal(err)
+	}
+	ts := tenants(t, maker, tenant.Config{Isolate: true, Logins: []string{server}})
+	for _, id := range []string{"a", "b"} {
+		create(t, ts, id)
+	}
+	theirs := tenants(t, open(u.String()), tenant.Config{})
+	db := handle(t, theirs, "a")
+	if got := value[string](t, db, `SELECT {{functions.names}}() || code FROM {{tables.geo.countries}}`); got != "seedIS" {
+		t.Errorf("%q", got)
+	}
+	// It has nothing but by its roles, so a statement without one fails.
+	for _, schema := range []string{"tenant_a", "tenant_b"} {
+		plain, err := theirs.Pool().Schema(schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := plain.Exec(t.Context(), `SELECT FROM {{tables.items}}`); state(err) != "42501" {
+			t.Errorf("without a role: %v", err)
+		}
+	}
+	if _, err := theirs.Create(t.Context(), "c"); state(err) != "42501" {
+		if _, ok := errors.AsType[*pgdbm.PrivilegeError](err); !ok {
+			t.Errorf("one more: %v", err)
+		}
 	}
 }

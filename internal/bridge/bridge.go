@@ -47,9 +47,10 @@ var InTransaction func(pool any, held *Held) any
 // *pgdbm.Pool pool and the like do not exceed the server's connections.
 var Budgeted func(pool any)
 
-// TenantRunner makes an engine runner of a *pgdbm.Pool, for changing tenants: what
-// statements are known of other schemas stays.
-var TenantRunner func(pool any) (*engine.Runner, error)
+// TenantRunner makes an engine runner of a *pgdbm.Pool, for tenants: what
+// statements are known of other schemas stays. makes says that it is to make a
+// schema.
+var TenantRunner func(pool any, makes bool) (*engine.Runner, error)
 
 // LoadModules validates and loads a []pgdbm.Module and returns it in the order of
 // the modules' dependencies.

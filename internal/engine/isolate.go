@@ -24,6 +24,7 @@ type Isolation struct {
 	Logins []string // roles that may SET ROLE to it, besides the session's user
 
 	Suspended bool // the role is kept out of the schema
+	New       bool // the schema is not there yet
 }
 
 // isolationFacts are what is there already.
@@ -167,9 +168,9 @@ func (i Isolation) factsQuery() string {
 		role = literal(i.Role)
 	}
 	schema := literal(i.Schema)
-	usage := "pg_catalog.has_schema_privilege(oid, ns, 'usage')"
-	if i.Suspended {
-		usage = "true"
+	granted, outside := i.granted(), "("+reach(i.Schema, i.Reads)+")"
+	if i.New {
+		granted, outside = "false", "null"
 	}
 	return `with n as materialized (select ` + role + ` as role,
     (select oid from pg_catalog.pg_namespace where nspname = ` + schema + `) as ns,
@@ -181,14 +182,7 @@ q as materialized (select u.schema, u.role, (select oid from pg_catalog.pg_names
 select pg_catalog.json_build_object(
 'database', pg_catalog.current_database(), 'version', version, 'recovery', pg_catalog.pg_is_in_recovery(),
 'user', current_user, 'session_user', session_user, 'superuser', super, 'role', role, 'exists', oid is not null,
-'schema', ns is not null,
-'granted', oid is not null and ns is not null and ` + usage + `
-    and not exists (` + tablesWithout("r.oid", "r.ns", "select", "rpvmf") + `)
-    and not exists (` + tablesWithout("r.oid", "r.ns", "insert", "rpvf") + `)
-    and not exists (select from pg_catalog.pg_class c where c.relnamespace = r.ns
-        and case when c.relkind = 'S' then not pg_catalog.has_sequence_privilege(r.oid, c.oid, 'usage') end)
-    and exists (select from pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) x
-        where d.defaclnamespace = r.ns and d.defaclobjtype = 'r' and x.grantee = r.oid),
+'schema', ns is not null, 'granted', ` + granted + `,
 'missing', (select pg_catalog.json_agg(l.login) from pg_catalog.unnest(` + arrayLiteral(i.Logins) + `::text[] || session_user::text) l (login)
     where not coalesce((select rolsuper from pg_catalog.pg_roles where rolname = l.login), false)
     and (oid is null or not pg_catalog.pg_has_role(l.login, oid, case when version >= 160000 then 'SET' else 'MEMBER' end))),
@@ -197,7 +191,22 @@ select pg_catalog.json_build_object(
     'granted', q.oid is not null and pg_catalog.has_schema_privilege(q.oid, q.ns, 'usage')
         and not exists (` + tablesWithout("q.oid", "q.ns", "select", "rpvmf") + `),
     'member', r.oid is not null and q.oid is not null and pg_catalog.pg_has_role(r.oid, q.oid, 'usage'))) from q),
-'reach', (` + reach(i.Schema, i.Reads) + `)) from r`
+'reach', ` + outside + `) from r`
+}
+
+// granted is an expression for whether the role has all that grantsIn would grant.
+func (i Isolation) granted() string {
+	usage := "pg_catalog.has_schema_privilege(oid, ns, 'usage')"
+	if i.Suspended {
+		usage = "true"
+	}
+	return `oid is not null and ns is not null and ` + usage + `
+    and not exists (` + tablesWithout("r.oid", "r.ns", "select", "rpvmf") + `)
+    and not exists (` + tablesWithout("r.oid", "r.ns", "insert", "rpvf") + `)
+    and not exists (select from (` + madeIn("r.ns") + `) m (class, id) join pg_catalog.pg_class c on c.oid = m.id
+        where m.class = 'pg_catalog.pg_class'::regclass and case when c.relkind = 'S' then not pg_catalog.has_sequence_privilege(r.oid, c.oid, 'usage') end)
+    and exists (select from pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) x
+        where d.defaclnamespace = r.ns and d.defaclobjtype = 'r' and x.grantee = r.oid)`
 }
 
 // readers is a FROM item of the schemas to read with their roles' names.

@@ -99,10 +99,10 @@ func (m *migration) list(ctx context.Context, query string) ([]string, error) {
 // dependents selects objects of other schemas that depend on objects of this one, a literal.
 func dependents(schema string) string {
 	return `with ns as (select oid from pg_catalog.pg_namespace where nspname = ` + schema + `),
-objects (class, id) as (
-    select 'pg_catalog.pg_class'::regclass, oid from pg_catalog.pg_class where relnamespace = (select oid from ns)
-    union all select 'pg_catalog.pg_type'::regclass, oid from pg_catalog.pg_type where typnamespace = (select oid from ns)
-    union all select 'pg_catalog.pg_proc'::regclass, oid from pg_catalog.pg_proc where pronamespace = (select oid from ns)),
+made (class, id) as materialized (` + madeIn("(select oid from ns)") + `),
+objects (class, id) as materialized (select class, id from made
+    union all select 'pg_catalog.pg_type'::regclass, t.oid from made m join pg_catalog.pg_class c on c.oid = m.id and m.class = 'pg_catalog.pg_class'::regclass
+        cross join lateral (select c.reltype as oid union all select typarray from pg_catalog.pg_type where oid = c.reltype) t),
 found as (select d.classid, d.objid, d.objsubid, case d.classid
     when 'pg_catalog.pg_class'::regclass then (select relnamespace from pg_catalog.pg_class where oid = d.objid)
     when 'pg_catalog.pg_type'::regclass then (select typnamespace from pg_catalog.pg_type where oid = d.objid)
@@ -113,7 +113,8 @@ found as (select d.classid, d.objid, d.objsubid, case d.classid
     when 'pg_catalog.pg_trigger'::regclass then (select relnamespace from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid where t.oid = d.objid)
     when 'pg_catalog.pg_policy'::regclass then (select relnamespace from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid where p.oid = d.objid)
     end as namespace
-    from objects o join pg_catalog.pg_depend d on d.refclassid = o.class and d.refobjid = o.id where d.deptype in ('n', 'a'))
+    from objects o cross join lateral (select d.classid, d.objid, d.objsubid from pg_catalog.pg_depend d
+        where d.refclassid = o.class and d.refobjid = o.id and d.deptype in ('n', 'a') offset 0) d)
 select distinct pg_catalog.pg_describe_object(classid, objid, objsubid) from found
 join pg_catalog.pg_namespace n on n.oid = found.namespace
 where found.namespace <> (select oid from ns) and n.nspname not like 'pg\_toast%' order by 1 limit 20`

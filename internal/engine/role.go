@@ -73,8 +73,9 @@ func grantRole(role, login string, serverVersion int) string {
 // tablesWithout selects the tables of a schema, an expression for its oid, on which a role, likewise, lacks a
 // privilege.
 func tablesWithout(role, namespace, privilege, kinds string) string {
-	return fmt.Sprintf(`select from pg_catalog.pg_class c where c.relnamespace = %s and c.relkind in (%s)
-    and not pg_catalog.has_table_privilege(%s, c.oid, '%s')`, namespace, quoteKinds(kinds), role, privilege)
+	return fmt.Sprintf(`select from (%s) m (class, id) join pg_catalog.pg_class c on c.oid = m.id
+    where m.class = 'pg_catalog.pg_class'::regclass and c.relkind in (%s) and not pg_catalog.has_table_privilege(%s, c.oid, '%s')`,
+		madeIn(namespace), quoteKinds(kinds), role, privilege)
 }
 
 func quoteKinds(kinds string) string {

@@ -63,11 +63,21 @@ where n.nspname = 'pgdbm' and c.relname = 'tenants')`
 
 // tenantRows selects tenants, as JSON, by a condition on t.
 func tenantRows(condition, after string) string {
-	return fmt.Sprintf(`select pg_catalog.json_build_object('id', t.id, 'schema', t.schema, 'role', coalesce(t.role, ''), 'state', t.state,
-    'created_at', t.created_at, 'versions', (select pg_catalog.json_object_agg(l.module, l.version) from (
-        select distinct on (module) module, version from %s
-        where target_schema = t.schema and %s and version ~ '^[0-9]+$' order by module, version::numeric desc) l))
-from %s t where %s order by t.id %s`, ledgerTable, countsAsRecorded, tenantsTable, condition, after)
+	return fmt.Sprintf("select %s) from %s t where %s order by t.id %s", tenantFields, tenantsTable, condition, after)
+}
+
+const tenantFields = `pg_catalog.json_build_object('id', t.id, 'schema', t.schema, 'role', coalesce(t.role, ''), 'state', t.state,
+    'created_at', t.created_at`
+
+// tenantRowsVersions is tenantRows with the versions: in one pass over the ledger, which has no index by schema.
+func tenantRowsVersions(condition string) string {
+	return fmt.Sprintf(`select %[1]s, 'versions', v.versions) from %[2]s t left join (
+    select target_schema, pg_catalog.json_object_agg(module, version) as versions from (
+        select distinct on (target_schema, module) target_schema, module, version from %[3]s
+        where %[4]s and version ~ '^[0-9]+$' and target_schema = any (array(select t.schema from %[2]s t where %[5]s))
+        order by target_schema, module, version::numeric desc) l
+    group by target_schema) v on v.target_schema = t.schema where %[5]s order by t.id`,
+		tenantFields, tenantsTable, ledgerTable, countsAsRecorded, condition)
 }
 
 func byID(id string) string { return "t.id = " + literal(id) }
@@ -84,13 +94,17 @@ func decodeTenants(res *pgconn.Result) ([]Tenant, error) {
 	return tenants, nil
 }
 
-// Tenants lists the tenants of the database, or the one with this id.
-func (r *Runner) Tenants(ctx context.Context, id string) ([]Tenant, error) {
+// Tenants lists the tenants of the database, or the one with this id, with or without their versions.
+func (r *Runner) Tenants(ctx context.Context, id string, versions bool) ([]Tenant, error) {
 	condition := "true"
 	if id != "" {
 		condition = byID(id)
 	}
-	_, results, err := r.read(ctx, "", tenantRows(condition, ""))
+	query := tenantRows(condition, "")
+	if versions {
+		query = tenantRowsVersions(condition)
+	}
+	_, results, err := r.read(ctx, "", query)
 	if err != nil || results == nil {
 		return nil, err
 	}
@@ -118,43 +132,52 @@ func tenantLock(id string) string {
 	return fmt.Sprintf("select pg_catalog.pg_advisory_xact_lock('%d'::bigint)", lockKey("pgdbm.tenant", id))
 }
 
-// prepareTenants makes the ledger and the table of tenants where they are missing.
-func (r *Runner) prepareTenants(ctx context.Context) (*facts, error) {
-	f, results, err := r.read(ctx, "", hasTenants, "select from "+ledgerTable+" limit 0")
+// prepareTenants makes the ledger and the table of tenants where they are missing, and returns the tenant of this id, if
+// there is one.
+func (r *Runner) prepareTenants(ctx context.Context, id string) (*facts, *Tenant, error) {
+	f, results, err := r.read(ctx, "", tenantRows(byID(id), ""), "select from "+ledgerTable+" limit 0")
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case f.Recovery:
-		return nil, ErrReadOnly
+		return nil, nil, ErrReadOnly
+	case results != nil:
+		tenants, err := decodeTenants(results[0])
+		if err != nil || len(tenants) == 0 {
+			return f, nil, err
+		}
+		return f, &tenants[0], nil
 	}
+	return f, nil, r.makeTenants(ctx, f)
+}
+
+// makeTenants makes the ledger and the table of tenants.
+func (r *Runner) makeTenants(ctx context.Context, f *facts) error {
 	if missing := f.lackingForLedger(); len(missing) > 0 {
-		return nil, &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: missing}
+		return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: missing}
 	}
 	if len(f.ledgerStatements()) > 0 {
 		if err := r.ensureLedger(ctx, f); err != nil {
-			return nil, err
+			return err
 		}
-	}
-	if results != nil && string(results[0].Rows[0][0]) == "t" {
-		return f, nil
 	}
 	s, results, err := r.locked(ctx, nil, ledgerLock, f.Version, hasTenants)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.close()
 	if string(results[0].Rows[0][0]) == "t" {
 		s.rollback(ctx)
-		return f, nil
+		return nil
 	}
 	if _, err := s.commit(ctx, createTenants); err != nil {
 		s.rollback(ctx)
 		if sqlState(err) == codeInsufficientRight {
-			return nil, &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: grantLedgerSchema(f, true), Err: err}
+			return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: grantLedgerSchema(f, true), Err: err}
 		}
-		return nil, fmt.Errorf("create table of tenants: %w", err)
+		return fmt.Errorf("create table of tenants: %w", err)
 	}
-	return f, nil
+	return nil
 }
 
 // A tenantChange is a transaction that changes tenants, under the locks of their ids and of a schema.
@@ -265,7 +288,7 @@ func (r *Runner) SuspendTenant(ctx context.Context, id string, suspend bool) (*T
 
 // tenant reads one tenant and the facts.
 func (r *Runner) tenant(ctx context.Context, id string) (*Tenant, *facts, error) {
-	f, results, err := r.read(ctx, "", tenantRows(byID(id), ""))
+	f, results, err := r.read(ctx, "", tenantRowsVersions(byID(id)))
 	switch {
 	case err != nil:
 		return nil, nil, err

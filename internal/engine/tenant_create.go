@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,7 +28,7 @@ type NewTenant struct {
 }
 
 func (n *NewTenant) isolation() Isolation {
-	return Isolation{Schema: n.Schema, Reads: n.Reads, Logins: n.Logins}
+	return Isolation{Schema: n.Schema, Reads: n.Reads, Logins: n.Logins, New: !n.Adopt}
 }
 
 // CreateTenant makes a tenant: its schema, its role with what is granted to it, what the modules' files make, their
@@ -39,7 +40,7 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 			return nil, err
 		}
 	}
-	f, err := r.prepareTenants(ctx)
+	f, t, err := r.prepareTenants(ctx, n.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -53,10 +54,7 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 		}
 	}
 	began := time.Now()
-	t, err := r.tenantRow(ctx, n.ID)
 	switch {
-	case err != nil:
-		return nil, err
 	case t != nil && t.State != TenantCreating:
 		return nil, ErrTenantExists
 	case t != nil || n.Adopt || n.outside():
@@ -73,7 +71,7 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 }
 
 func (r *Runner) tenantRow(ctx context.Context, id string) (*Tenant, error) {
-	tenants, err := r.Tenants(ctx, id)
+	tenants, err := r.Tenants(ctx, id, true)
 	if err != nil || len(tenants) == 0 {
 		return nil, err
 	}
@@ -98,7 +96,7 @@ func (n *NewTenant) reads() []string {
 		reads = append(reads, n.Modules[i].reads()...)
 	}
 	if n.Isolate {
-		reads = append(reads, n.isolation().factsQuery())
+		reads = append(reads, blind(n.Logins), n.isolation().factsQuery())
 	}
 	return append(reads, tenantRows("t.schema = "+literal(n.Schema), ""))
 }
@@ -119,6 +117,32 @@ func (c *tenantChange) isolationOf(ctx context.Context, n NewTenant) (*isolation
 		return nil, err
 	}
 	return decodeIsolation(results[len(results)-1])
+}
+
+// blind selects the logins that may not read the list of tenants and the ledger, without which they find no tenant.
+func blind(logins []string) string {
+	return fmt.Sprintf(`select l.login from pg_catalog.unnest(%s::text[]) l (login) join pg_catalog.pg_roles r on r.rolname = l.login
+where not (pg_catalog.has_schema_privilege(r.oid, 'pgdbm', 'usage') and pg_catalog.has_table_privilege(r.oid, '%s', 'select')
+    and pg_catalog.has_table_privilege(r.oid, '%s', 'select'))`, arrayLiteral(logins), tenantsTable, ledgerTable)
+}
+
+// showTenants lets logins find tenants, under a lock: two that grant on one table at once would fail.
+func (c *tenantChange) showTenants(ctx context.Context, n NewTenant) error {
+	if !n.Isolate || len(c.extra[len(c.extra)-3].Rows) == 0 {
+		return nil
+	}
+	results, err := c.session.exec(ctx, fmt.Sprintf("select pg_catalog.pg_advisory_xact_lock('%d'::bigint)", lockKey("pgdbm.reader", LedgerSchema)), blind(n.Logins))
+	if err != nil {
+		return err
+	}
+	for _, row := range results[1].Rows {
+		login := sqltemplate.Quote(string(row[0]))
+		if _, err := c.session.exec(ctx, "grant usage on schema "+LedgerSchema+" to "+login,
+			"grant select on "+tenantsTable+", "+ledgerTable+" to "+login); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // free reports whether the tenant can be made.
@@ -160,6 +184,9 @@ func (r *Runner) createAtOnce(ctx context.Context, f *facts, n NewTenant, from *
 			return nil, err
 		}
 		t.Role = iso.Role
+		if err := c.showTenants(ctx, n); err != nil {
+			return nil, err
+		}
 		if _, err := c.session.exec(ctx, "create schema "+sqltemplate.Quote(n.Schema), n.insert(t.Role, TenantActive)); err != nil {
 			return nil, fmt.Errorf("create schema %q: %w", n.Schema, err)
 		}
@@ -234,11 +261,13 @@ func (c *tenantChange) fill(ctx context.Context, t Target, results []*pgconn.Res
 		if err := m.setTimeouts(ctx, f); err != nil {
 			return nil, m.located(f, err)
 		}
+		dirty := c.session.dirty
 		c.session.dirty = true
 		began := time.Now()
 		if err := m.send(ctx, f); err != nil {
 			return nil, err
 		}
+		c.session.dirty = dirty || !f.traceless
 		records = append(records, c.runner.recordApplied(t, f, time.Since(began)))
 		fresh = f.lockTimeout != nil || m.statementTimeout(f) != 0
 		if fresh {
@@ -258,15 +287,15 @@ func (c *tenantChange) fill(ctx context.Context, t Target, results []*pgconn.Res
 
 // staysInside refuses a schema whose views or functions read others with their owner's rights.
 func (c *tenantChange) staysInside(ctx context.Context, n NewTenant) error {
-	results, err := c.session.exec(ctx, n.isolation().factsQuery())
-	if err != nil {
+	results, err := c.session.exec(ctx, reach(n.Schema, n.Reads))
+	if err != nil || results[0].Rows[0][0] == nil {
 		return err
 	}
-	f, err := decodeIsolation(results[0])
-	if err == nil && len(f.Reach) > 0 {
-		err = f.reachError(n.Schema)
+	f := new(isolationFacts)
+	if err := json.Unmarshal(results[0].Rows[0][0], &f.Reach); err != nil {
+		return fmt.Errorf("isolation: %w", err)
 	}
-	return err
+	return f.reachError(n.Schema)
 }
 
 // createInSteps makes the tenant where one transaction does not do.
@@ -275,6 +304,9 @@ func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Te
 		t = &Tenant{ID: n.ID, Schema: n.Schema, State: TenantCreating, CreatedAt: time.Now()}
 		err := r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
 			if err := n.free(c); err != nil {
+				return nil, err
+			}
+			if err := c.showTenants(ctx, n); err != nil {
 				return nil, err
 			}
 			statements := []string{n.insert("", TenantCreating)}
@@ -307,7 +339,9 @@ func (r *Runner) finishTenant(ctx context.Context, f *facts, n NewTenant, t *Ten
 		}
 	}
 	if n.Isolate {
-		role, err := r.Isolate(ctx, n.isolation())
+		i := n.isolation()
+		i.New = false
+		role, err := r.Isolate(ctx, i)
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 // role of the namespace is in effect, in one round trip.
 func (c *Cache) Begin(ctx context.Context, conn *pgx.Conn, ns *Namespace, o pgx.TxOptions) (pgx.Tx, error) {
 	if ns.Role != "" {
-		o.BeginQuery = beginText(o) + "; " + ns.RoleText()
+		o.BeginQuery = beginText(o) + `; SET LOCAL ROLE "` + ns.Role + `"`
 	}
 	tx, err := conn.BeginTx(ctx, o)
 	if err != nil {

@@ -29,6 +29,7 @@ type session struct {
 	touched map[unique.Handle[string]]struct{}
 	last    unique.Handle[string]
 	limit   int
+	made    int // schemas made on it, which count too
 
 	builder  pgx.ExtendedQueryBuilder
 	text     []byte
@@ -104,8 +105,11 @@ func (s *session) touch(ns *Namespace) {
 // should be closed: the server's caches of their tables never shrink.
 func Spent(conn *pgx.Conn) bool {
 	s, ok := conn.PgConn().CustomData()[sessionKey].(*session)
-	return ok && s.limit > 0 && len(s.touched) > s.limit
+	return ok && s.limit > 0 && len(s.touched)+s.made > s.limit
 }
+
+// Made counts a schema that was made on the connection.
+func (c *Cache) Made(conn *pgx.Conn) { c.session(conn).made++ }
 
 // backendSQL asks who really answers. A pooler gives its clients a process
 // number of its own making.
