@@ -8,8 +8,9 @@ import (
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
-// dropAtOnce is how many tables a transaction drops: each takes a lock of the server's table of locks.
-const dropAtOnce = 200
+// dropAtOnce is how many tables a transaction drops, or fewer: each takes several locks of the server's table of locks,
+// which others use as well. It is a power of 4.
+const dropAtOnce = 256
 
 // DropTenant drops a tenant's schema with all that is in it, what the ledger has of it, its role and its row, in one
 // transaction; in several where the server's table of locks is too small for it. It is refused when objects of other
@@ -31,12 +32,14 @@ func (r *Runner) DropTenant(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	for {
-		left, err := r.dropTables(ctx, f, t)
-		if err != nil {
+	for n := dropAtOnce; ; {
+		left, err := r.dropTables(ctx, f, t, n)
+		switch {
+		case outOfLocks(err) && n > 1:
+			n /= 4
+		case err != nil:
 			return err
-		}
-		if !left {
+		case !left:
 			return r.dropSchema(ctx, f, t)
 		}
 	}
@@ -74,11 +77,12 @@ func dropRole(role string) string {
 		sqltemplate.Quote(role)))
 }
 
-// dropTables drops some of a tenant's tables and reports whether others are left.
-func (r *Runner) dropTables(ctx context.Context, f *facts, t *Tenant) (left bool, err error) {
+// dropTables drops n of a tenant's tables, the last made first, since a table that others refer to takes locks of all of
+// these, and reports whether others are left.
+func (r *Runner) dropTables(ctx context.Context, f *facts, t *Tenant, n int) (left bool, err error) {
 	reads := []string{fmt.Sprintf(`select pg_catalog.format('%%I.%%I', n.nspname, c.relname) from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where n.nspname = %s and c.relkind in ('r', 'p') order by c.relispartition desc, c.oid limit %d`, literal(t.Schema), dropAtOnce)}
+where n.nspname = %s and c.relkind in ('r', 'p') order by c.relispartition desc, c.oid desc limit %d`, literal(t.Schema), n)}
 	err = r.changeTenants(ctx, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		var tables []string
 		for _, row := range c.extra[0].Rows {
