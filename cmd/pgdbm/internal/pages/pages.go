@@ -49,6 +49,7 @@ var known = map[string]string{
 	"pgconn": "github.com/jackc/pgx/v5/pgconn", "pgdbm": "github.com/pgdbm/pgdbm",
 	"migrate": "github.com/pgdbm/pgdbm/migrate", "localpg": "github.com/pgdbm/pgdbm/localpg",
 	"pgdbmtest": "github.com/pgdbm/pgdbm/pgdbmtest", "sqltemplate": "github.com/pgdbm/pgdbm/sqltemplate",
+	"tenant": "github.com/pgdbm/pgdbm/tenant",
 }
 
 // Package returns the files of a package made of a page's Go and SQL blocks, by
