@@ -45,6 +45,10 @@ type DownResult struct {
 // not changed since it was applied, and was not baselined; else the error is
 // [ErrNoDown], [ErrMissing] or [ErrChanged]. After an error the result says
 // what was reverted before it.
+//
+// Repeatable files are not reverted; the next [Up] applies them again, since
+// what they made may be gone. Of a squash file that did not run, as what it
+// replaces had, nothing is reverted but the record.
 func Down(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *DownOptions) (*DownResult, error) {
 	r, t, err := bridge.Prepare(ctx, db, m)
 	if err != nil {

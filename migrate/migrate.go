@@ -74,7 +74,7 @@ const (
 	Ahead     State = "ahead"     // recorded, newer than all files: a newer program was here
 	Conflict  State = "conflict"  // another schema has it with other statements: refused
 	Replaced  State = "replaced"  // a squash file stands for it
-	Outdated  State = "outdated"  // a repeatable file that changed since it was applied; pending
+	Outdated  State = "outdated"  // a repeatable file that changed since it was applied; pending unless a version is Ahead
 	Gone      State = "gone"      // a repeatable file that was applied and is no more; what it made stays
 )
 

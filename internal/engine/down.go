@@ -17,7 +17,7 @@ type DownOptions struct {
 }
 
 // Down reverts the newest versions, each in one transaction with the removal of its ledger row. Before anything runs,
-// all of them are known to be revertible. Several processes that do the same at once revert each version once. The
+// all of them are known to be revertible. Repeatable files are not reverted, and are applied again by the next Up. Several processes that do the same at once revert each version once. The
 // result is never nil and says what was reverted before an error; the error is an [*Error].
 func (r *Runner) Down(ctx context.Context, t Target, o DownOptions) (*Result, error) {
 	res := &Result{Module: t.Module, Schema: t.Schema}
@@ -46,7 +46,10 @@ func (r *Runner) Redo(ctx context.Context, t Target, steps int) (*Result, error)
 	if err != nil || len(reverted) == 0 {
 		return res, t.wrap(err)
 	}
-	t.to = &reverted[0]
+	last := reverted[0]
+	if slices.ContainsFunc(t.Files, func(f *File) bool { return f.number > last && !f.Repeatable() }) {
+		t.to = &last
+	} // else to the end, where the repeatable files are
 	return res, t.wrap(r.up(ctx, t, res))
 }
 
@@ -119,7 +122,7 @@ func (t *Target) reverts(plan *Plan, o DownOptions) ([]*File, error) {
 	}
 	var files []*File
 	for _, s := range steps[:min(most, len(steps))] {
-		f, err := t.revertible(s)
+		f, err := t.revertible(plan, s)
 		if err != nil {
 			return nil, err
 		}
@@ -133,14 +136,20 @@ func number(s *Step) int64 {
 	return n
 }
 
-// revertible returns the file of a step, or why it cannot be reverted.
-func (t *Target) revertible(s *Step) (*File, error) {
+// revertible returns the file of a step, or why it cannot be reverted. Of a squash file that is only recorded there is
+// nothing to revert but that.
+func (t *Target) revertible(plan *Plan, s *Step) (*File, error) {
 	i := slices.IndexFunc(t.Files, func(f *File) bool { return f.Version == s.Version })
 	if i < 0 {
 		return nil, &Error{Module: t.Module, Schema: t.Schema, Version: s.Version, File: s.File,
 			Err: fmt.Errorf("recorded version %s %w", s.Version, ErrMissing)}
 	}
 	f := t.Files[i]
+	if plan.onlyRecorded(f) {
+		recorded := *f
+		recorded.down = f.asRecord()
+		f = &recorded
+	}
 	var err error
 	switch {
 	case f.down == nil:
@@ -194,7 +203,7 @@ func (m *migration) nextRevert(numbers []int64) (*File, error) {
 		if i > 0 {
 			return nil, fmt.Errorf("version %s was applied meanwhile: %w", m.plan.inEffect()[0].Version, ErrOrder)
 		}
-		return m.target.revertible(s)
+		return m.target.revertible(m.plan, s)
 	}
 	return nil, nil
 }
@@ -220,7 +229,7 @@ func (m *migration) revert(ctx context.Context, up *File) error {
 	w := m.runner.watchBlockers(ctx, m.facts.PID, m.lockTimeout(f))
 	err := m.send(ctx, f)
 	if err == nil {
-		err = m.commitWith(ctx, f, "delete from "+ledgerTable+" where "+rowOf(m.target, f))
+		err = m.commitWith(ctx, f, forget(m.target, f, ""))
 	}
 	blockers := w.stop()
 	if err != nil {

@@ -31,7 +31,7 @@ func PlanOf(files []*File, schemaGone bool, entries []Entry, others ...OtherRow)
 	for _, o := range others {
 		db.conflicts[o.Version] = conflict{o.Schema, o.File, o.Hash}
 	}
-	return newPlan("app", "app", files, db)
+	return newPlan("app", "app", files, nil, db)
 }
 
 // ConflictQuery is the query that looks for a module's versions in other schemas.

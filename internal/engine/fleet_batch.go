@@ -146,7 +146,7 @@ func (w *fleetWorker) ready(batch []tenant, locked map[string]bool, ds details) 
 			continue
 		}
 		d := ds.of(t.schema)
-		plan := newPlan(w.Module, t.schema, w.Files, d.snapshot())
+		plan := newPlan(w.Module, t.schema, w.Files, nil, d.snapshot())
 		now := tenant{t.schema, d.present, plan.Pending}
 		err := plan.Err()
 		if err == nil && len(plan.Pending) > 0 {

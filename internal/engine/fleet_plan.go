@@ -79,7 +79,7 @@ func (run *fleetRun) look(ctx context.Context, schemas []string) (*fleetPlan, er
 		}
 		for _, schema := range odd {
 			d := details.of(schema)
-			plan.add(newPlan(run.Module, schema, run.Files, d.snapshot()), d.present)
+			plan.add(newPlan(run.Module, schema, run.Files, nil, d.snapshot()), d.present)
 		}
 	}
 	position := make(map[string]int, len(schemas))

@@ -25,7 +25,7 @@ const (
 	Ahead    State = "ahead"    // recorded, no file, above all files: a newer program was here
 	Conflict State = "conflict" // another schema has the version with other statements
 	Replaced State = "replaced" // a squash file stands for it
-	Outdated State = "outdated" // a repeatable file that has changed since it was applied; pending
+	Outdated State = "outdated" // a repeatable file that has changed since it was applied; pending unless a version is Ahead
 	Gone     State = "gone"     // a repeatable file that is recorded and is no more
 )
 
@@ -75,11 +75,12 @@ type snapshot struct {
 // conflict is a row of another schema.
 type conflict struct{ schema, file, hash string }
 
-// newPlan compares files with ledger. It is a pure function.
-func newPlan(module, schema string, files []*File, db snapshot) *Plan {
+// newPlan compares files with ledger, for a migration that ends at version to if that is not nil. It is a pure function.
+func newPlan(module, schema string, files []*File, to *int64, db snapshot) *Plan {
 	b := planner{
 		plan:     &Plan{Module: module, Schema: schema},
 		files:    files,
+		to:       to,
 		recorded: make(map[int64]*Entry),
 		newest:   -1,
 		db:       db,
@@ -121,9 +122,11 @@ func newPlan(module, schema string, files []*File, db snapshot) *Plan {
 type planner struct {
 	plan     *Plan
 	files    []*File
+	to       *int64
 	recorded map[int64]*Entry
 	newest   int64 // highest recorded version that is not a failure, or -1
 	db       snapshot
+	ahead    bool // a newer program was here
 
 	replaced []*span         // versions that need not run, since squash files stand for them
 	record   map[int64]bool  // squash files that are to be recorded only
@@ -241,6 +244,7 @@ func (b *planner) orphan(n int64, e *Entry, above bool) {
 		step.State = Replaced
 	case above:
 		step.State = Ahead
+		b.ahead = true
 		b.warn(step, "recorded version is newer than the program's files")
 	default:
 		step.State = Missing

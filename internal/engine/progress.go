@@ -39,13 +39,24 @@ func (o *outside) recordProgress(done int) string {
 	state, hash := Running, literal(o.file.prefixHash(done))
 	if done == o.file.Statements {
 		if o.up != nil {
-			return "delete from " + ledgerTable + " where " + row
+			return forget(o.target, o.file, " and state = 'running'")
 		}
 		state, hash = Applied, "null"
 	}
 	return fmt.Sprintf(`update %s set state = %s, stmt_done = %d, stmt_hash = %s, duration_ms = %s,
 applied_at = pg_catalog.clock_timestamp(), error = null, error_sqlstate = null where %s`,
 		ledgerTable, literal(string(state)), done, hash, milliseconds(time.Since(o.began)), row)
+}
+
+// forget removes the row of a version that has been reverted, if the condition holds, and those of the repeatable files
+// with it: what they made may have gone with what it made, and is to be made again.
+func forget(t Target, f *File, condition string) string {
+	rows := fmt.Sprintf("delete from %s where module = %s and target_schema = %s and ", ledgerTable, literal(t.Module), literal(t.Schema))
+	one := "delete from " + ledgerTable + " where " + rowOf(t, f) + condition
+	if f.recordOnly {
+		return one
+	}
+	return "with repeatable as (" + rows + "pg_catalog.starts_with(version, " + literal(repeatablePrefix) + ")) " + one
 }
 
 // rowOf is the condition that picks the row of a file.

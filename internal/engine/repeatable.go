@@ -109,7 +109,9 @@ func (b *planner) repeatable(f *File, e *Entry) {
 	default:
 		step.State = e.State
 	}
-	if step.State == Pending || step.State == Failed || step.State == Outdated {
+	if step.State == Outdated && b.ahead { // what is there may be what the newer program cannot do without
+		b.warn(step, "not applied, since a newer program has applied another text")
+	} else if step.State == Pending || step.State == Failed || step.State == Outdated {
 		b.plan.Pending = append(b.plan.Pending, f)
 	}
 	b.add(step)

@@ -158,3 +158,60 @@ func TestLoadRefusesRepeatableFilesThatCannotBe(t *testing.T) {
 		t.Error("a repeatable file with a part that reverts it is accepted")
 	}
 }
+
+func TestWhatDownTakesOfRepeatableFilesIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program(two)
+	for schema, head := range map[string]string{"inside": "", "outside": "-- pgdbm:no-transaction\n"} {
+		tgt := target(t, "app", schema, "001_first.sql", "create table {{tables.first}} ()",
+			"002_items.sql", repeatableTable+";\n-- pgdbm:down\n"+head+"drop table {{tables.items}} cascade;\n",
+			"R__total.sql", total("sum(price)"), "R__report.sql", report)
+		p.up(tgt)
+		if _, err := p.Down(t.Context(), tgt, engine.DownOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		d.want("0", "select count(*) from pg_views where schemaname = $1", schema)
+		if got := versions(p.up(tgt)); got != "2 R__total R__report" {
+			t.Errorf("%s: after down: applied %s", schema, got)
+		}
+		if res, err := p.Redo(t.Context(), tgt, 1); err != nil || versions(res) != "2 R__total R__report" {
+			t.Errorf("%s: redo: %+v, %v", schema, res, err)
+		}
+		d.want("2", "select count(*) from pg_views where schemaname = $1", schema)
+	}
+}
+
+func TestAnOlderProgramLeavesWhatNewerRepeatableFilesHaveMade(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	older := []string{"001_items.sql", repeatableTable, "R__total.sql", total("sum(price)")}
+	p.up(target(t, "app", "app", older...))
+	newer := target(t, "app", "app", older[0], older[1], "002_more.sql", "alter table {{tables.items}} add more int",
+		"R__total.sql", total("sum(price)")+"\ngroup by more", "R__of_newer.sql", "create or replace view {{tables.of_newer}} as select more from {{tables.items}}")
+	if got := versions(p.up(newer)); got != "2 R__of_newer R__total" {
+		t.Errorf("applied %s", got)
+	}
+	// The text of R__total is another one, and R__other is in effect nowhere.
+	tgt := target(t, "app", "app", join(older, []string{"R__other.sql", "create or replace view {{tables.other}} as select 1 as one"})...)
+	res := p.up(tgt)
+	if got := versions(res); got != "R__other" {
+		t.Errorf("the older program applied %s", got)
+	}
+	want := engine.Warning{Module: "app", Schema: "app", Version: "R__total", File: "R__total.sql",
+		Text: "not applied, since a newer program has applied another text"}
+	if len(res.Warnings) != 2 || res.Warnings[1] != want {
+		t.Errorf("warnings %+v", res.Warnings)
+	}
+	if got := versions(p.up(newer)); got != "" {
+		t.Errorf("the newer program applied %s", got)
+	}
+	f := engine.Fleet{Module: "app", Schemas: []string{"app"}, Files: tgt.Files}
+	if res, err := p.Fleet(t.Context(), f); err != nil || res.Migrated != 0 {
+		t.Errorf("the older program's fleet: %+v, %v", res, err)
+	}
+	if _, err := p.Down(t.Context(), tgt, engine.DownOptions{}); !errors.Is(err, engine.ErrMissing) {
+		t.Errorf("the older program's down: %v", err)
+	}
+}

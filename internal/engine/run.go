@@ -175,7 +175,7 @@ func (t *Target) plan(results []*pgconn.Result) (*Plan, error) {
 			db.conflicts[string(row[0])] = conflict{string(row[1]), string(row[2]), string(row[3])}
 		}
 	}
-	plan := newPlan(t.Module, t.Schema, t.Files, db)
+	plan := newPlan(t.Module, t.Schema, t.Files, t.to, db)
 	plan.Pending = slices.DeleteFunc(plan.Pending, func(f *File) bool { return t.to != nil && f.number > *t.to })
 	return plan, nil
 }

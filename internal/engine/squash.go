@@ -49,6 +49,11 @@ func (f *File) asRecord() *File {
 	return r
 }
 
+// onlyRecorded reports whether a squash file did not run where it is recorded, since what it replaces had.
+func (p *Plan) onlyRecorded(f *File) bool {
+	return f.replaces != nil && slices.ContainsFunc(p.inEffect(), func(s *Step) bool { return f.replaces.has(number(s)) })
+}
+
 // squashes decides for each squash file what is to become of it and of the versions that it replaces.
 func (b *planner) squashes() {
 	for i := len(b.files) - 1; i >= 0; i-- { // one may replace another
@@ -56,18 +61,25 @@ func (b *planner) squashes() {
 		if f.replaces == nil {
 			continue
 		}
+		last, interrupted := b.inEffect(f.replaces)
 		if e := b.recorded[f.number]; e != nil && e.State != Failed {
-			b.replaced = append(b.replaced, f.replaces)
+			if last < 0 {
+				b.replaced = append(b.replaced, f.replaces) // it has run in their place
+			}
 			continue
 		}
 		if b.skips(f.number) {
 			continue
 		}
-		switch last := b.inEffect(f.replaces); {
-		case last < 0:
-			b.replaced = append(b.replaced, f.replaces)
-		case last == f.replaces.to:
-			b.replaced = append(b.replaced, f.replaces)
+		switch {
+		case interrupted >= 0 && !b.hasFile(interrupted):
+			b.broken[f.number] = fmt.Errorf("it replaces versions %d to %d, of which %d was %w and %w",
+				f.replaces.from, f.replaces.to, interrupted, ErrInterrupted, ErrMissing)
+		case last < 0 && interrupted < 0:
+			if b.to == nil || f.number <= *b.to {
+				b.replaced = append(b.replaced, f.replaces)
+			}
+		case last == f.replaces.to: // one of them that has not run is late, not replaced
 			b.record[f.number] = true
 		case b.hasFile(f.replaces.to):
 			b.record[f.number] = true // after those of them that are pending
@@ -85,15 +97,20 @@ func has(spans []*span, n int64) bool {
 	return slices.ContainsFunc(spans, func(s *span) bool { return s.has(n) })
 }
 
-// inEffect returns the highest version of a range that is recorded and complete, or -1.
-func (b *planner) inEffect(s *span) int64 {
-	last := int64(-1)
+// inEffect returns the highest version of a range that is recorded and complete, and that which was interrupted; -1 for
+// none.
+func (b *planner) inEffect(s *span) (last, interrupted int64) {
+	last, interrupted = -1, -1
 	for n, e := range b.recorded {
-		if s.has(n) && e.State != Failed && e.State != Running {
+		switch {
+		case !s.has(n) || e.State == Failed:
+		case e.State == Running:
+			interrupted = max(interrupted, n)
+		default:
 			last = max(last, n)
 		}
 	}
-	return last
+	return last, interrupted
 }
 
 func (b *planner) hasFile(n int64) bool {

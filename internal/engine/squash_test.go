@@ -177,3 +177,123 @@ func TestLoadRefusesSquashFilesThatCannotBe(t *testing.T) {
 		}
 	}
 }
+
+func TestASquashFileHidesNoVersionThatHasNotRun(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	gap := join(originals(1), []string{"003_t.sql", "create table {{tables.t3}} ()"})
+	p.up(target(t, "app", "before", gap...))
+	p.up(target(t, "app", "after", gap...))
+	p.up(target(t, "app", "after", join(gap, squashed)...))
+	for _, schema := range []string{"before", "after"} {
+		_, err := p.Up(t.Context(), target(t, "app", schema, join(originals(3), squashed)...))
+		var e *engine.Error
+		if !errors.As(err, &e) || !errors.Is(err, engine.ErrOrder) || e.Version != "2" {
+			t.Errorf("%s: got %v", schema, err)
+		}
+		wantTables(d, schema, 2)
+	}
+	// The fleet's one query sees it too.
+	res, err := p.Fleet(t.Context(), engine.Fleet{Module: "app", Schemas: []string{"before", "after"}, Files: load(t, "app", join(originals(3), squashed)...)})
+	if err != nil || len(res.Failed) != 2 {
+		t.Errorf("fleet: %+v, %v", res, err)
+	}
+}
+
+func TestASquashFileHidesNoVersionThatWasInterrupted(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program(two)
+	halfway := func(second string) []string {
+		return []string{"001_t.sql", "-- pgdbm:no-transaction\ncreate table {{tables.t1}} (); " + second}
+	}
+	rest := []string{"002_t.sql", "create table {{tables.t2}} ()", "003_t.sql", "create table {{tables.t3}} ()"}
+	if _, err := p.Up(t.Context(), target(t, "app", "app", halfway("select nothing")...)); err == nil {
+		t.Fatal("it runs")
+	}
+	_, err := p.Up(t.Context(), target(t, "app", "app", squashed...))
+	want := "migrate app/004_squash.sql: it replaces versions 1 to 3, of which 1 was begun and not ended and has no file"
+	if !errors.Is(err, engine.ErrInterrupted) || !errors.Is(err, engine.ErrMissing) || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if got := versions(p.up(target(t, "app", "app", join(halfway("select 1"), rest, squashed)...))); got != "1 2 3 4" {
+		t.Errorf("applied %s", got)
+	}
+	wantTables(d, "app", 3)
+}
+
+func TestASquashFileStandsForNothingBeforeItsTurn(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	tgt := target(t, "app", "up", join(originals(3), squashed, afterSquash)...)
+	to := tgt
+	to.To = "2"
+	if got := versions(p.up(to)); got != "1 2" {
+		t.Errorf("to version 2: applied %s", got)
+	}
+	if got := versions(p.up(tgt)); got != "3 4 5" {
+		t.Errorf("the rest: applied %s", got)
+	}
+	wantTables(d, "up", 4)
+
+	d.exec("create schema baselined; create table baselined.t1 (); create table baselined.t2 ()")
+	tgt.Schema, tgt.Names = "baselined", nil
+	if files, err := p.Baseline(t.Context(), tgt, "2"); err != nil || len(files) != 2 {
+		t.Errorf("baseline to version 2: %d files, %v", len(files), err)
+	}
+	if got := versions(p.up(tgt)); got != "3 4 5" {
+		t.Errorf("after the baseline: applied %s", got)
+	}
+	wantTables(d, "baselined", 4)
+}
+
+func TestDownRunsASquashFilesPartOnlyWhereItHasRun(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	old := []string{}
+	for i := 1; i <= 3; i++ {
+		old = append(old, fmt.Sprintf("%03d_t.sql", i), fmt.Sprintf("create table {{tables.t%[1]d}} ();\n-- pgdbm:down\ndrop table {{tables.t%[1]d}};\n", i))
+	}
+	revertible := []string{squashed[0], squashed[1] + ";\n-- pgdbm:down\ndrop table {{tables.t1}}, {{tables.t2}}, {{tables.t3}};\n"}
+	down := func(tgt engine.Target, steps int) string {
+		res, err := p.Down(t.Context(), tgt, engine.DownOptions{Steps: steps})
+		if err != nil {
+			t.Errorf("%s: %v", tgt.Schema, err)
+		}
+		return versions(&engine.Result{Applied: res.Reverted})
+	}
+
+	ran := target(t, "app", "ran", join(old, revertible)...)
+	p.up(ran)
+	if got := down(ran, 1); got != "4" {
+		t.Errorf("reverted %s", got)
+	}
+	wantTables(d, "ran", 0)
+
+	for name, squash := range map[string][]string{"recorded": revertible, "irrevertible": squashed} {
+		p.up(target(t, "app", name, old...))
+		tgt := target(t, "app", name, join(old, squash)...)
+		p.up(tgt)
+		if got := down(tgt, 1); got != "4" {
+			t.Errorf("%s: reverted %s", name, got)
+		}
+		wantTables(d, name, 3)
+		if got := versions(p.up(tgt)); got != "4" {
+			t.Errorf("%s: applied %s", name, got)
+		}
+		if got := down(tgt, 2); got != "4 3" {
+			t.Errorf("%s: reverted %s", name, got)
+		}
+		wantTables(d, name, 2)
+		if got := versions(p.up(tgt)); got != "3 4" {
+			t.Errorf("%s: applied %s", name, got)
+		}
+		if res, err := p.Redo(t.Context(), tgt, 2); err != nil || versions(res) != "3 4" {
+			t.Errorf("%s: redo %+v, %v", name, res, err)
+		}
+		wantTables(d, name, 3)
+	}
+}

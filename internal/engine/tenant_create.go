@@ -81,7 +81,7 @@ func (r *Runner) tenantRow(ctx context.Context, id string) (*Tenant, error) {
 // outside reports whether a file of a new schema has to run outside a transaction.
 func (n *NewTenant) outside() bool {
 	for _, t := range n.Modules {
-		plan := newPlan(t.Module, t.Schema, t.Files, snapshot{})
+		plan := newPlan(t.Module, t.Schema, t.Files, t.to, snapshot{})
 		if slices.ContainsFunc(plan.Pending, func(f *File) bool { return f.NoTransaction && !f.recordOnly }) {
 			return true
 		}
