@@ -58,7 +58,7 @@ func Tools() (names []string) {
 }
 
 // Adopt records as in effect, without running them, the files that another tool says it has applied. Its table is only
-// read. It is refused unless these are the first of the files, each of them.
+// read. It is refused unless these are the first of the files, each of them, those aside that a squash file replaces.
 func (r *Runner) Adopt(ctx context.Context, t Target, o AdoptOptions) (*Adoption, error) {
 	err := t.complete()
 	if err == nil && o.Tool != "" && !slices.Contains(Tools(), o.Tool) {
@@ -124,7 +124,7 @@ func (a *adopter) decide(ctx context.Context, s *session, plan *Plan, facts *fac
 	a.found = Adoption{Tool: tool.name, Table: table}
 	for _, f := range applied {
 		switch step := plan.step(f.Version); step.State {
-		case Pending, Failed, Late:
+		case Pending, Failed, Late, Replaced: // by a file that has not run
 			a.found.Files = append(a.found.Files, f)
 		case Running:
 			return nil, f.located(a.target.Module, a.target.Schema, fmt.Errorf("version %s: %w", f.Version, ErrInterrupted))
@@ -211,34 +211,93 @@ func (a *adopter) applied(ctx context.Context, s *session, tool *foreignTool, ta
 	if len(rows) == 0 {
 		return nil, fmt.Errorf("%w: nothing is recorded", ErrHistory)
 	}
-	known := map[string]*File{}
-	for _, f := range a.target.Files {
-		known[f.Version] = f
-		if tool.named {
-			known[f.Name] = f
-		}
-	}
-	newest, recorded := -1, map[*File]bool{}
+	h := &history{files: a.target.Files, tool: tool, recorded: map[int64]bool{}, newest: -1}
 	for _, row := range rows {
 		name := string(row[0])
 		if string(row[1]) == "t" {
 			return nil, fmt.Errorf("%w: version %s is dirty, so it may be in effect or not", ErrHistory, name)
 		}
-		key := name
-		if n, err := strconv.ParseInt(name, 10, 64); err == nil && !tool.named {
-			key = strconv.FormatInt(n, 10)
+		if err := h.add(name); err != nil {
+			return nil, err
 		}
-		f := known[key]
-		if f == nil {
-			return nil, fmt.Errorf("%w: %s is recorded and has no file", ErrHistory, name)
-		}
-		recorded[f] = true
-		newest = max(newest, slices.Index(a.target.Files, f))
 	}
-	for _, f := range a.target.Files[:newest+1] {
-		if !tool.last && !recorded[f] {
+	return h.inEffect()
+}
+
+// A history is what another tool says it has applied, by the numbers of versions.
+type history struct {
+	files    []*File
+	tool     *foreignTool
+	recorded map[int64]bool
+	newest   int64 // of those, repeatable files not counted
+}
+
+// add takes a version, or the name of a file. It must have a file, or be replaced by one.
+func (h *history) add(name string) error {
+	n, err := h.number(name)
+	if err != nil || h.file(n) == nil && !has(spans(h.files), n) {
+		return fmt.Errorf("%w: %s is recorded and has no file", ErrHistory, name)
+	}
+	h.recorded[n] = true
+	if n < repeatableFrom {
+		h.newest = max(h.newest, n)
+	}
+	return nil
+}
+
+func (h *history) number(name string) (int64, error) {
+	if !h.tool.named {
+		return strconv.ParseInt(name, 10, 64)
+	}
+	for _, f := range h.files {
+		if f.Name == name {
+			return f.number, nil
+		}
+	}
+	return parseName(name)
+}
+
+func (h *history) file(n int64) *File {
+	i := slices.IndexFunc(h.files, func(f *File) bool { return f.number == n })
+	if i < 0 {
+		return nil
+	}
+	return h.files[i]
+}
+
+// has reports whether a version has been applied.
+func (h *history) has(n int64) bool { return h.recorded[n] || h.tool.last && n <= h.newest }
+
+// inEffect returns the files that have been applied, and those that stand for what has been: the first of all files, or
+// an error.
+func (h *history) inEffect() ([]*File, error) {
+	var files []*File
+	for _, f := range h.files {
+		switch {
+		case h.has(f.number) || f.replaces != nil && h.has(f.replaces.to):
+			files = append(files, f)
+		case f.number <= h.newest && !h.replaced(f.number):
 			return nil, fmt.Errorf("%w: %s is not recorded, and a later one is", ErrHistory, f.Name)
 		}
+		if s := f.replaces; s != nil && !h.has(f.number) && s.has(h.newest) && h.newest < s.to && h.file(h.newest) == nil {
+			// No file is left to tell the ledger of it, and the squash file would run.
+			return nil, fmt.Errorf("%w: %d is recorded and has no file, and %s takes %d to be", ErrHistory, h.newest, f.Name, s.to)
+		}
 	}
-	return a.target.Files[:newest+1], nil
+	return files, nil
+}
+
+// replaced reports whether a squash file has run in place of a version, and not after it.
+func (h *history) replaced(n int64) bool {
+	return slices.ContainsFunc(h.files, func(f *File) bool {
+		if f.replaces == nil || !f.replaces.has(n) || !h.has(f.number) {
+			return false
+		}
+		for recorded := range h.recorded {
+			if f.replaces.has(recorded) {
+				return false
+			}
+		}
+		return true
+	})
 }

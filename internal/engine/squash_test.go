@@ -3,6 +3,7 @@ package engine_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/pgdbm/pgdbm/internal/engine"
@@ -295,5 +296,82 @@ func TestDownRunsASquashFilesPartOnlyWhereItHasRun(t *testing.T) {
 			t.Errorf("%s: redo %+v, %v", name, res, err)
 		}
 		wantTables(d, name, 3)
+	}
+}
+
+func TestAdoptKnowsSquashFiles(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	goose := func(versions ...int) string {
+		sql := "create table goose_db_version (id serial, version_id bigint, is_applied boolean, tstamp timestamp); insert into goose_db_version (version_id, is_applied) values (0, true)"
+		for _, v := range versions {
+			sql += fmt.Sprintf(", (%d, true)", v)
+		}
+		return sql
+	}
+	golang := func(version int) string {
+		return fmt.Sprintf("create table schema_migrations (version bigint, dirty boolean); insert into schema_migrations values (%d, false)", version)
+	}
+	const python = `create table schema_migrations (filename varchar(255), checksum varchar(64), module_name varchar(100));
+		insert into schema_migrations values ('001_t.sql', '', 'app'), ('002_old.sql', '', 'app'), ('003_t.sql', '', 'app')`
+	after, all := join(squashed, afterSquash), join(originals(3), squashed, afterSquash)
+	repeatable := []string{"R__v.sql", "create or replace view {{tables.v}} as select 1 as one"}
+	for i, test := range []struct {
+		name, history   string
+		files           []string
+		recorded, later string
+		err             string
+	}{
+		{"all, the old files gone", goose(1, 2, 3), after, "4", "5", ""},
+		{"all", goose(1, 2, 3), all, "1 2 3 4", "5", ""},
+		{"all, by names", python, after, "4", "5", ""},
+		{"the newest, the old files gone", golang(3), after, "4", "5", ""},
+		{"the newest", golang(3), all, "1 2 3 4", "5", ""},
+		{"a part", goose(1, 2), all, "1 2", "3 4 5", ""},
+		{"a part, the first file gone", goose(1, 2), all[2:], "2", "3 4 5", ""},
+		{"a later one, the old files gone", goose(1, 2, 3, 5), after, "4 5", "", ""},
+		{"a later one as the newest", golang(5), after, "4 5", "", ""},
+		{"the squash file itself", goose(4), after, "4", "5", ""},
+		{"the squash file itself, beside the old files", goose(4, 5), all, "4 5", "", ""},
+		{"repeatable files", golang(3), join(originals(3), repeatable), "1 2 3", "R__v", ""},
+		{"a part, the old files gone", goose(1, 2), after, "", "",
+			"2 is recorded and has no file, and 004_squash.sql takes 3 to be"},
+		{"a part as the newest, the old files gone", golang(2), after, "", "",
+			"2 is recorded and has no file, and 004_squash.sql takes 3 to be"},
+		{"a gap", goose(1, 3), all, "", "", "002_t.sql is not recorded, and a later one is"},
+		{"none of the replaced", goose(5), all, "", "", "001_t.sql is not recorded, and a later one is"},
+		{"none of the replaced, the old files gone", goose(5), after, "", "", "004_squash.sql is not recorded, and a later one is"},
+		{"not in the range", goose(1, 2, 3, 6), after, "", "", "6 is recorded and has no file"},
+	} {
+		schema := fmt.Sprintf("s%d", i)
+		tgt := target(t, "app", schema, test.files...)
+		d.exec("create schema " + schema + "; set search_path to " + schema + "; " + test.history)
+		for _, dry := range []bool{true, false} {
+			a, err := p.Adopt(t.Context(), tgt, engine.AdoptOptions{DryRun: dry})
+			if test.err != "" {
+				if !errors.Is(err, engine.ErrHistory) || !strings.HasSuffix(err.Error(), ": "+test.err) {
+					t.Errorf("%s: %v", test.name, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+				continue
+			}
+			var got []string
+			for _, f := range a.Files {
+				got = append(got, f.Version)
+			}
+			if got := strings.Join(got, " "); got != test.recorded {
+				t.Errorf("%s: recorded %s, want %s", test.name, got, test.recorded)
+			}
+		}
+		if test.err == "" {
+			res, err := p.Up(t.Context(), tgt)
+			if got := versions(res); err != nil || got != test.later {
+				t.Errorf("%s: later %s, %v, want %s", test.name, got, err, test.later)
+			}
+		}
 	}
 }
