@@ -53,7 +53,7 @@ func (s *session) fingerprint(ctx context.Context, schema string, also ...string
 	f := make(fingerprint, len(results[1].Rows))
 	for _, row := range results[1].Rows {
 		key := objectKey{string(row[0]), string(row[1]), string(row[2])}
-		def := neutral.Replace(string(row[3]))
+		def := neutral.Replace(castElements(string(row[3])))
 		if key.kind == "function setting" {
 			def = neutralPath(def, append(also, schema))
 		}
