@@ -157,7 +157,7 @@ func (s *squash) write(ctx context.Context, old versions) (string, error) {
 	if len(filled) > 0 && !s.data {
 		return "", fmt.Errorf("the migrations leave rows in %s, which only --data puts into the file", strings.Join(filled, ", "))
 	}
-	body, err := s.dump(ctx)
+	body, err := s.dump(ctx, made)
 	if err != nil {
 		return "", err
 	}
@@ -184,12 +184,10 @@ func (s *squash) attach(ctx context.Context, schema string, files fs.FS) (*pgdbm
 	return attached.DB, nil
 }
 
-func (s *squash) dump(ctx context.Context) (string, error) {
-	options := []string{"--schema-only"}
-	if s.data {
-		options = []string{"--column-inserts", "--rows-per-insert=100"}
-	}
-	text, err := pgDump(ctx, s.url, squashSchema, options...)
+func (s *squash) dump(ctx context.Context, made *pgdbm.DB) (string, error) {
+	// There are no rows unless they are asked for, but values of sequences and
+	// filled views, which --schema-only would leave out.
+	text, err := pgDump(ctx, s.url, squashSchema, "--column-inserts", "--rows-per-insert=100")
 	if err != nil {
 		return "", err
 	}
@@ -197,7 +195,11 @@ func (s *squash) dump(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return templated(string(stable), squashSchema)
+	unused, err := pgdbm.All[string](ctx, made, unusedSequencesSQL, squashSchema)
+	if err != nil {
+		return "", err
+	}
+	return templated(string(stable), squashSchema, unused...)
 }
 
 // compare applies the new file to a schema of its own and compares it with what
@@ -217,6 +219,9 @@ func (s *squash) compare(ctx context.Context, made *pgdbm.DB, version int64, tex
 	if len(v.Differences) > 0 {
 		d := v.Differences[0]
 		return fmt.Errorf("what would be written does not make the same: %s %s is %q, not %q", d.Kind, d.Name, d.Have, d.Want)
+	}
+	if err := sameState(ctx, made, again); err != nil {
+		return err
 	}
 	return sameRows(ctx, made, again)
 }

@@ -18,9 +18,11 @@ const outsideSQL = `SELECT what || ' ' || name FROM (
 	UNION ALL SELECT 'relation', c.oid::regclass::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace
 		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND deptype = 'e')
 	UNION ALL SELECT 'function', p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
-		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND deptype = 'e')
+		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND deptype IN ('e', 'i'))
 	UNION ALL SELECT 'type', t.oid::regtype::text FROM pg_type t WHERE typnamespace = 'public'::regnamespace AND typrelid = 0 AND typelem = 0
 		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND deptype IN ('e', 'i'))
+	UNION ALL SELECT 'default privileges', 'of ' || pg_get_userbyid(defaclrole) FROM pg_default_acl WHERE defaclnamespace = 0
+	UNION ALL SELECT 'large object', oid::text FROM pg_largeobject_metadata
 	UNION ALL SELECT 'publication', pubname FROM pg_publication
 	UNION ALL SELECT 'event trigger', evtname FROM pg_event_trigger
 	UNION ALL SELECT 'foreign server', srvname FROM pg_foreign_server
@@ -60,6 +62,43 @@ func filledTables(ctx context.Context, db *pgdbm.DB) ([]string, error) {
 		}
 	}
 	return filled, nil
+}
+
+// unusedSequencesSQL are the statements by which pg_dump says that a sequence is
+// at its start, where it is anyway.
+const unusedSequencesSQL = `SELECT format('SELECT pg_catalog.setval(%L, %s, false);', format('%I.%I', nspname, relname), seqstart)
+	FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = $1`
+
+// sameState compares which values sequences have given out, and which
+// materialized views are filled.
+func sameState(ctx context.Context, made, again *pgdbm.DB) error {
+	var states [2][]string
+	for i, db := range []*pgdbm.DB{made, again} {
+		views, err := pgdbm.All[string](ctx, db, `SELECT format('materialized view %s is filled: %s', relname, relispopulated)
+			FROM pg_class WHERE relkind = 'm' AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) ORDER BY 1`, db.Schema())
+		if err != nil {
+			return err
+		}
+		names, err := pgdbm.All[string](ctx, db, "SELECT sequencename::text FROM pg_sequences WHERE schemaname = $1 ORDER BY 1", db.Schema())
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			state, err := pgdbm.Value[string](ctx, db, "SELECT format('sequence %s is at %s, given out: %s', $1::text, last_value, is_called) FROM "+
+				pgx.Identifier{db.Schema(), name}.Sanitize(), name)
+			if err != nil {
+				return err
+			}
+			views = append(views, state)
+		}
+		states[i] = views
+	}
+	for i, state := range states[0] { // the names are the same
+		if states[1][i] != state {
+			return fmt.Errorf("what would be written does not make the same: %s, not %s", states[1][i], state)
+		}
+	}
+	return nil
 }
 
 // sameRows compares the rows of two schemas, in which each may name its own

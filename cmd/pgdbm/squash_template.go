@@ -2,14 +2,17 @@ package main
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // templated makes a template of a dump of one schema: where its name stands the
-// handle's is to stand. The statement that creates the schema goes.
-func templated(text, schema string) (string, error) {
+// handle's is to stand. The statement that creates the schema goes, and so do
+// those of without.
+func templated(text, schema string, without ...string) (string, error) {
 	pieces, err := sqltemplate.Split(text)
 	if err != nil {
 		return "", err
@@ -17,10 +20,10 @@ func templated(text, schema string) (string, error) {
 	var statements []string
 	for _, p := range pieces {
 		s := text[p.Code:p.End]
-		if strings.HasPrefix(s, "CREATE SCHEMA "+schema) || strings.HasPrefix(s, "COMMENT ON SCHEMA "+schema) {
+		if strings.HasPrefix(s, "CREATE SCHEMA "+schema) || slices.Contains(without, s) {
 			continue
 		}
-		s, err := templatedStatement(s, schema)
+		s, err := templatedStatement(ownDefaults.ReplaceAllString(s, "$1$2"), schema)
 		if err != nil {
 			return "", err
 		}
@@ -28,6 +31,10 @@ func templated(text, schema string) (string, error) {
 	}
 	return strings.Join(statements, "\n\n") + "\n", nil
 }
+
+// ownDefaults finds the role in default privileges. It is the private server's
+// only one, and stands for whoever applies the file.
+var ownDefaults = regexp.MustCompile(`^(ALTER DEFAULT PRIVILEGES )FOR ROLE \S+ (IN SCHEMA )`)
 
 func templatedStatement(s, schema string) (string, error) {
 	var b strings.Builder
@@ -42,7 +49,7 @@ func templatedStatement(s, schema string) (string, error) {
 			t = "{{schema:literal}}"
 		default:
 			// In a string, or in the body of a function.
-			t = strings.NewReplacer(`"`+schema+`".`, "{{schema}}.", "'"+schema+"'", "{{schema:literal}}", schema+".", "{{schema}}.").Replace(t)
+			t = strings.NewReplacer(`"`+schema+`"`, "{{schema}}", "'"+schema+"'", "{{schema:literal}}", schema+".", "{{schema}}.").Replace(t)
 		}
 		b.WriteString(t)
 	}
