@@ -375,3 +375,22 @@ func TestAdoptKnowsSquashFiles(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOlderProgramGoesOnWhereItsOwnFilesHaveRun(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.program()
+	p.up(target(t, "app", "grown", originals(3)...))
+	newer := join(originals(3), squashed, afterSquash)
+	for _, schema := range []string{"grown", "new"} {
+		p.up(target(t, "app", schema, newer...))
+	}
+	if res := p.up(target(t, "app", "grown", originals(3)...)); versions(res) != "" || len(res.Warnings) != 2 {
+		t.Errorf("%+v", res)
+	}
+	// It cannot know that version 4 stands for its own.
+	if _, err := p.Up(t.Context(), target(t, "app", "new", originals(3)...)); !errors.Is(err, engine.ErrOrder) {
+		t.Errorf("in a schema that began with the squash file: %v", err)
+	}
+	wantTables(d, "new", 4)
+}
