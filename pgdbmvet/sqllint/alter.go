@@ -153,7 +153,7 @@ func (l *linter) action(table name, a *statement) {
 
 func (l *linter) validate(table name, a *statement) {
 	constraint := bare(a.peek(0))
-	if l.notValid[constraint] && !l.text.NoTransaction {
+	if l.notValid[table.key()+" "+constraint] && !l.text.NoTransaction {
 		l.say("validate-at-once", a.start, "")
 	}
 	l.known.validate(table.key(), constraint)

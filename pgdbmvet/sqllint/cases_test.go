@@ -58,6 +58,7 @@ var cases = []struct{ sql, want string }{
 	{"ALTER TABLE {{tables.t}} VALIDATE CONSTRAINT c;", ""},
 	{"ALTER TABLE {{tables.t}} ADD CONSTRAINT c CHECK (x > 0) NOT VALID;\nALTER TABLE {{tables.t}} VALIDATE CONSTRAINT c;", "validate-at-once:2:26"},
 	{outside + "ALTER TABLE {{tables.t}} ADD CONSTRAINT c CHECK (x > 0) NOT VALID;\nALTER TABLE {{tables.t}} VALIDATE CONSTRAINT c;", ""},
+	{"ALTER TABLE {{tables.t}} ADD CONSTRAINT c CHECK (x > 0) NOT VALID;\nALTER TABLE {{tables.u}} VALIDATE CONSTRAINT c;", ""},
 	{"ALTER TABLE {{tables.t}} ADD FOREIGN KEY (x) REFERENCES {{tables.u}};", "add-foreign-key:1:26"},
 	{"ALTER TABLE {{tables.t}} ADD CONSTRAINT f FOREIGN KEY (x) REFERENCES {{tables.u}} NOT VALID;", ""},
 	{"ALTER TABLE {{tables.t}} ADD PRIMARY KEY (x);", "add-unique:1:26"},

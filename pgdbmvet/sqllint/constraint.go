@@ -12,7 +12,7 @@ func (l *linter) add(table name, a *statement) bool {
 	}
 	notValid := a.hasTop("not", "valid")
 	if notValid {
-		l.notValid[constraint] = true
+		l.notValid[table.key()+" "+constraint] = true
 	}
 	if a.is("unique|primary|foreign|exclude") {
 		l.refused(table, a, notValid)

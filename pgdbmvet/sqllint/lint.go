@@ -67,7 +67,7 @@ type linter struct {
 	text      engine.Text
 	made      map[string]bool // tables, and other objects, that it creates
 	locked    []name          // tables with users that it locks against readers
-	notValid  map[string]bool // constraints that it adds NOT VALID
+	notValid  map[string]bool // table and constraint that it adds NOT VALID
 	enumAdded map[string]bool // values, with their quotes, that it adds to an enum
 	temporary map[string]bool // tables of the session
 	secured   []name          // tables whose row level security it enables
