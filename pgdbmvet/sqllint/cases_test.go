@@ -312,6 +312,13 @@ var cases = []struct{ sql, want string }{
 	{outside + "VACUUM (FULL false, ANALYZE) {{tables.t}};", ""},
 	{"DO $$ BEGIN CASE WHEN true THEN TRUNCATE {{tables.t}}; ELSE DELETE FROM {{tables.u}}; END CASE; END $$ LANGUAGE plpgsql;", "truncate:1:33 without-where:1:61"},
 	{"EXPLAIN UPDATE {{tables.t}} SET x = 1;", ""},
+	{"EXPLAIN (VERBOSE, ANALYZE false) UPDATE {{tables.t}} SET x = 1;", ""},
+	{"EXPLAIN ANALYZE VERBOSE UPDATE {{tables.t}} SET x = 1;", "without-where:1:25"},
+	{"EXPLAIN (COSTS off, ANALYZE) DELETE FROM {{tables.t}};", "without-where:1:30"},
+	{"EXPLAIN (ANALYZE true) WITH gone AS (DELETE FROM {{tables.t}} RETURNING id) SELECT count(*) FROM gone;", "without-where:1:38"},
+	{"ALTER TABLE {{tables.t}} ADD n int;\nEXPLAIN ANALYZE INSERT INTO {{tables.u}} SELECT id FROM {{tables.t}};", "backfill:2:17"},
+	{"DO 'BEGIN PERFORM ''ä;'';\n TRUNCATE {{tables.t}}; END' LANGUAGE 'plpgsql';", "truncate:2:2"},
+	{"DO LANGUAGE 'plpgsql' E'BEGIN PERFORM \\'\\\\\\';\\n CREATE INDEX j ON {{tables.t}} (x); END';", "create-index:1:49"},
 	{";;\n;", ""},
 }
 

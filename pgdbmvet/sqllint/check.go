@@ -8,14 +8,45 @@ func (l *linter) check(s *statement) {
 	l.names(s)
 	l.tooNew(s)
 	s.at = 0
+	l.does(s)
+}
+
+// does looks at what a statement does, by itself or by what is in it.
+func (l *linter) does(s *statement) {
 	switch {
 	case s.is("do"):
 		l.body(s)
 	case s.is("with"):
 		l.subqueries(s)
+	case s.is("explain"):
+		if what := explained(s); what != nil {
+			l.does(what)
+		}
 	default:
 		l.run(s)
 	}
+}
+
+// explained returns the statement that EXPLAIN runs, which it does with ANALYZE, or nil.
+func explained(s *statement) *statement {
+	s.at++
+	analyze := false
+	if s.is("(") {
+		options := *s
+		options.at++
+		s.skipParens()
+		for _, o := range options.parts() {
+			if o.take("analyze") {
+				analyze = !o.is("false|off|0")
+			}
+		}
+	} else if analyze = s.take("analyze"); analyze {
+		s.take("verbose")
+	}
+	if !analyze || s.done() {
+		return nil
+	}
+	return &statement{tokens: s.tokens[s.at:], start: s.peek(0).start, end: s.end}
 }
 
 // run looks at what a statement does.

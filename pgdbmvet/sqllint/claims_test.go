@@ -68,6 +68,10 @@ func TestWhatTheRulesSayOfPostgreSQLIsSo(t *testing.T) {
 		{"rename", "", []string{`CREATE SCHEMA n`, `ALTER TABLE m.t SET SCHEMA n`, `SELECT coalesce(to_regclass('m.t')::text, '')`}},
 		{"drop-not-null", "", []string{`ALTER TABLE m.t ALTER x SET NOT NULL`, `ALTER TABLE m.t ALTER x DROP NOT NULL`, `INSERT INTO m.t (x) VALUES (NULL)`}},
 		{"drop-cascade", "0", []string{`CREATE VIEW m.w AS SELECT x FROM m.t`, `ALTER TABLE m.t DROP x CASCADE`, `SELECT count(*)::text FROM pg_views WHERE viewname = 'w'`}},
+		{"without-where", "0", []string{`EXPLAIN ANALYZE DELETE FROM m.t`, `SELECT count(*)::text FROM m.t`}},
+		{"without-where", "0", []string{`EXPLAIN (COSTS off, ANALYZE) DELETE FROM m.t`, `SELECT count(*)::text FROM m.t`}},
+		{"without-where", "100", []string{`EXPLAIN (ANALYZE false) DELETE FROM m.t`, `SELECT count(*)::text FROM m.t`}},
+		{"truncate", "0", []string{`DO E'BEGIN PERFORM \'\\\'; TRUNCATE m.t; END' LANGUAGE 'plpgsql'`, `SELECT count(*)::text FROM m.t`}},
 		{"backfill", "AccessExclusiveLock", []string{`ALTER TABLE m.t ADD n int`, `UPDATE m.t SET n = 1`, `SELECT mode FROM pg_locks WHERE relation = 'm.t'::regclass AND mode = 'AccessExclusiveLock' AND pid = pg_backend_pid()`}},
 	} {
 		if c.rule == "set-without-local" {
