@@ -104,7 +104,7 @@ func (l *linter) alterType(s *statement) {
 	case s.take("add", "value"):
 		s.take("if", "not", "exists")
 		if t := s.peek(0); t.kind == text {
-			l.enumAdded[t.text] = true
+			l.enumAdded = append(l.enumAdded, enumValue{t.text, n.key()})
 		}
 	}
 }

@@ -3,7 +3,7 @@ package sqllint_test
 // before is the first file of each module below; its table has users when the second runs.
 const before = `CREATE TYPE {{types.mood}} AS ENUM ('sad');
 -- pgdbm:allow varchar to see what is done to one
-CREATE TABLE {{tables.t}} (id bigint PRIMARY KEY, x bigint, s varchar(9), u text, n numeric(5, 2), a cidr, c varchar(9) CHECK (c <> '')); -- pgdbm:allow varchar the same
+CREATE TABLE {{tables.t}} (id bigint PRIMARY KEY, x bigint, s varchar(9), u text, n numeric(5, 2), a cidr, c varchar(9) CHECK (c <> ''), mood {{types.mood}}); -- pgdbm:allow varchar the same
 CREATE TABLE {{tables.u}} (id bigint PRIMARY KEY);
 CREATE TABLE {{tables.p}} (id bigint, x bigint) PARTITION BY RANGE (id);
 CREATE INDEX i ON {{tables.t}} (x);
@@ -102,7 +102,27 @@ var cases = []struct{ sql, want string }{
 	{outside + "ALTER TABLE {{tables.t}} ADD n int;\nALTER TABLE {{tables.u}} ADD n int;", ""},
 
 	// Types.
-	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nUPDATE {{tables.t}} SET s = 'fine' WHERE id = 1;", "enum-value-used:2:29"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nUPDATE {{tables.t}} SET s = 'fine' WHERE id = 1;", ""},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nUPDATE {{tables.t}} SET mood = 'fine' WHERE id = 1;", "enum-value-used:2:32"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nUPDATE {{tables.t}} AS t SET x = 1 WHERE 'fine' = t.mood OR t.s = 'fine';", "enum-value-used:2:42"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nUPDATE {{tables.t}} SET x = 1 WHERE s IN ('sad', 'fine') AND x = 1;", ""},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nUPDATE {{tables.t}} SET x = 1 WHERE mood NOT IN ('sad', 'fine');", "enum-value-used:2:57"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nUPDATE {{tables.u}} SET id = 2 WHERE current_user = 'fine';", ""},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nSELECT 'fine'::{{types.mood}}, CAST('fine' AS {{types.mood}}), 'fine'::text, {{types.mood}} 'fine';", "enum-value-used:2:8 enum-value-used:2:37 enum-value-used:2:93"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nSELECT coalesce(mood, 'fine') FROM {{tables.t}};", "enum-value-used:2:23"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nINSERT INTO {{tables.t}} (id, s) VALUES (1, 'sad'), (2, 'fine');", ""},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nINSERT INTO {{tables.t}} (id, mood) VALUES (1, 'sad'), (2, 'fine');", "enum-value-used:2:60"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nINSERT INTO {{tables.t}} VALUES (1, 2, 'fine');", "enum-value-used:2:40"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nINSERT INTO {{tables.u}} (id) SELECT 1 WHERE version() > 'fine';", ""},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nINSERT INTO {{tables.other.notes}} VALUES ('fine');", "enum-value-used:2:44"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nCOMMENT ON TABLE {{tables.t}} IS 'fine';", ""},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nALTER TABLE {{tables.t}} ALTER COLUMN mood SET DEFAULT 'fine';", "enum-value-used:2:56"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nALTER TABLE {{tables.t}} ALTER COLUMN s SET DEFAULT 'fine';", ""},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nCREATE TABLE {{tables.n}} (id bigint, m {{types.mood}} DEFAULT 'sad', s text DEFAULT 'fine');", ""},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nCREATE TABLE {{tables.n}} (id bigint, m {{types.mood}} DEFAULT 'fine', s text DEFAULT 'x');", "enum-value-used:2:64"},
+	{"ALTER TYPE {{types.mood}} ADD VALUE 'fine';\nDO $$ BEGIN\n  RAISE NOTICE 'fine'; IF true THEN UPDATE {{tables.t}} SET mood = 'fine' WHERE id = 1; END IF; END $$;", "enum-value-used:3:68"},
+	{"DO $$ BEGIN ALTER TYPE {{types.mood}} ADD VALUE 'fine'; END $$;\nUPDATE {{tables.t}} SET mood = 'fine' WHERE id = 1;", "enum-value-used:2:32"},
+	{"-- +goose Up\nALTER TYPE mood ADD VALUE 'fine';\nINSERT INTO notes VALUES ('fine');\nSELECT 'fine' FROM now();", "enum-value-used:3:27"},
 	{"ALTER TYPE {{types.mood}} ADD VALUE IF NOT EXISTS 'fine' AFTER 'sad';", ""},
 
 	// Names.

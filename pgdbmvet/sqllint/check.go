@@ -9,6 +9,8 @@ func (l *linter) check(s *statement) {
 	l.tooNew(s)
 	s.at = 0
 	l.does(s)
+	s.at = 0
+	l.enumValues(s)
 }
 
 // does looks at what a statement does, by itself or by what is in it.

@@ -72,6 +72,10 @@ func TestWhatTheRulesSayOfPostgreSQLIsSo(t *testing.T) {
 		{"without-where", "0", []string{`EXPLAIN (COSTS off, ANALYZE) DELETE FROM m.t`, `SELECT count(*)::text FROM m.t`}},
 		{"without-where", "100", []string{`EXPLAIN (ANALYZE false) DELETE FROM m.t`, `SELECT count(*)::text FROM m.t`}},
 		{"truncate", "0", []string{`DO E'BEGIN PERFORM \'\\\'; TRUNCATE m.t; END' LANGUAGE 'plpgsql'`, `SELECT count(*)::text FROM m.t`}},
+		{"enum-value-used", "55P04", []string{`CREATE TYPE m.mood AS ENUM ('sad')`, `COMMIT`, `BEGIN`, `ALTER TYPE m.mood ADD VALUE 'fine'`, `DO $$ BEGIN PERFORM 'fine'::m.mood; END $$`}},
+		{"enum-value-used", "55P04", []string{`ALTER TYPE m.mood ADD VALUE 'fine'`, `CREATE TABLE m.z (a m.mood DEFAULT 'fine')`}},
+		{"enum-value-used", "55P04", []string{`CREATE TABLE m.z (a m.mood)`, `ALTER TYPE m.mood ADD VALUE 'fine'`, `SELECT 1 FROM m.z WHERE a NOT IN ('sad', 'fine')`, `SELECT ''`}},
+		{"enum-value-used", "", []string{`ALTER TYPE m.mood ADD VALUE 'fine'`, `UPDATE m.t SET s = 'fine' WHERE s IN ('sad', 'fine')`}},
 		{"backfill", "AccessExclusiveLock", []string{`ALTER TABLE m.t ADD n int`, `UPDATE m.t SET n = 1`, `SELECT mode FROM pg_locks WHERE relation = 'm.t'::regclass AND mode = 'AccessExclusiveLock' AND pid = pg_backend_pid()`}},
 	} {
 		if c.rule == "set-without-local" {

@@ -68,7 +68,7 @@ type linter struct {
 	made      map[string]bool // tables, and other objects, that it creates
 	locked    []name          // tables with users that it locks against readers
 	notValid  map[string]bool // table and constraint that it adds NOT VALID
-	enumAdded map[string]bool // values, with their quotes, that it adds to an enum
+	enumAdded []enumValue     // that it adds
 	temporary map[string]bool // tables of the session
 	secured   []name          // tables whose row level security it enables
 	dropped   []dropped
@@ -95,7 +95,7 @@ func (l *linter) say(rule string, offset int, what string) {
 func (l *linter) file(t engine.Text) error {
 	l.text, l.found, l.locked, l.secured, l.dropped = t, nil, nil, nil, nil
 	l.temporary = map[string]bool{}
-	l.made, l.notValid, l.enumAdded = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	l.made, l.notValid, l.enumAdded = map[string]bool{}, map[string]bool{}, nil
 	pieces, err := sqltemplate.Split(t.Source)
 	if err != nil {
 		return err

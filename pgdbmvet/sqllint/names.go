@@ -15,9 +15,6 @@ func (l *linter) strings(s *statement) {
 		if i := strings.Index(t.text, "'{{"); !l.text.Foreign && i >= 0 && strings.Contains(strings.ReplaceAll(t.text, " ", ""), "'{{schema}}'") {
 			l.say("schema-in-string", t.start, "")
 		}
-		if l.enumAdded[t.text] && !l.text.NoTransaction && !s.is("alter", "type") {
-			l.say("enum-value-used", t.start, t.text)
-		}
 	}
 }
 
