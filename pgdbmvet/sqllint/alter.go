@@ -11,6 +11,8 @@ func (l *linter) alter(s *statement) {
 			l.say("rewrite", s.start, "")
 		}
 	case s.take("sequence"):
+	case s.take("policy"):
+		l.onTable(s)
 	case s.take("materialized", "view"), s.take("view"), s.take("foreign", "table"), s.take("schema"):
 		l.alterOther(s)
 	case s.take("table"):
@@ -147,7 +149,7 @@ func (l *linter) action(table name, a *statement) {
 		l.say("drop-cascade", a.start, "")
 	}
 	if strong {
-		l.locked = append(l.locked, name{start: a.start, module: table.module, object: table.object})
+		l.lock(table, a.start)
 	}
 }
 

@@ -139,12 +139,8 @@ func (l *linter) create(s *statement) {
 	case s.take("domain"):
 		l.createDomain(s)
 	case s.take("policy"):
-		for !s.done() && !s.take("on") {
-			s.at++
-		}
-		if n, ok := s.name(); ok {
-			l.known.policies[n.key()] = true
-		}
+		n, _ := l.onTable(s)
+		l.known.policies[n.key()] = true
 	case s.take("type"):
 		if n, ok := s.name(); ok {
 			l.again(n)
@@ -175,13 +171,33 @@ func (l *linter) truncate(s *statement) {
 	if s.has("cascade") {
 		l.say("drop-cascade", s.start, "")
 	}
+	if l.lockEach(s) {
+		l.say("truncate", s.start, "")
+	}
+}
+
+// lockEach notes the locks on the tables that come next, and reports whether there are any.
+func (l *linter) lockEach(s *statement) (any bool) {
 	for _, part := range s.parts() {
 		part.take("only")
 		if n, ok := part.name(); ok && l.hasUsers(n) {
-			l.say("truncate", s.start, "")
-			return
+			l.lock(n, s.start)
+			any = true
 		}
 	}
+	return any
+}
+
+// onTable reads up to the table that a policy or a trigger is on, and notes the lock; ok is false where it has no users.
+func (l *linter) onTable(s *statement) (n name, ok bool) {
+	for !s.done() && !s.take("on") {
+		s.at++
+	}
+	if n, ok = s.name(); !ok || !l.hasUsers(n) {
+		return n, false
+	}
+	l.lock(n, s.start)
+	return n, true
 }
 
 func (l *linter) drop(s *statement) {
@@ -199,6 +215,9 @@ func (l *linter) drop(s *statement) {
 		l.dropEach(s, "drop-table", true)
 	case s.take("table"), s.take("foreign", "table"):
 		l.dropEach(s, "drop-table", false)
+		l.lockEach(s)
+	case s.take("policy"):
+		l.onTable(s)
 	case s.take("function|procedure|routine|aggregate|type|domain|sequence"):
 		l.dropEach(s, "drop-object", true)
 	case s.take("schema"), s.take("database"):

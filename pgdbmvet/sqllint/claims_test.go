@@ -160,6 +160,8 @@ func TestPartitionsAndDomainsLockAsTheRulesSay(t *testing.T) {
 		{"m.t", "CREATE TABLE {{tables.y}} (LIKE {{tables.t}})", ""},
 		{"m.t", "CREATE TRIGGER g BEFORE UPDATE ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()", "SHARE ROW EXCLUSIVE"},
 		{"m.t", "LOCK TABLE {{tables.t}} IN SHARE MODE", "SHARE"},
+		{"m.t", "LOCK TABLE {{tables.t}} IN EXCLUSIVE MODE", "EXCLUSIVE"},
+		{"m.t", "CREATE INDEX j ON {{tables.t}} (x)", "SHARE"},
 		{"m.t", "UPDATE {{tables.t}} SET x = 1", ""},
 	} {
 		if got := runOn(t, conn, c.relation, c.sql); got.lock != c.want {

@@ -104,6 +104,7 @@ func (l *linter) createIndex(s *statement, unique bool) {
 		l.say("partitioned", s.start, "")
 	case !concurrently && l.hasUsers(n) && !(only && partitioned): // which builds nothing
 		l.say("create-index", s.start, "")
+		l.lock(n, s.start)
 	}
 	plain := !s.take("using") || s.take("btree")
 	if !plain || !s.take("(") {

@@ -66,13 +66,24 @@ type linter struct {
 	// Of the file at hand:
 	text      engine.Text
 	made      map[string]bool // tables, and other objects, that it creates
-	locked    []name          // tables with users that it locks against readers
+	locked    []lock          // tables with users that it locks against readers or writers
 	notValid  map[string]bool // table and constraint that it adds NOT VALID
 	enumAdded []enumValue     // that it adds
 	temporary map[string]bool // tables of the session
 	secured   []name          // tables whose row level security it enables
 	dropped   []dropped
 	found     []foundAt
+}
+
+// A lock is one that is held until the file ends.
+type lock struct {
+	table  string // its key
+	offset int    // of the statement
+}
+
+// lock notes that a table is locked by the statement at an offset.
+func (l *linter) lock(table name, offset int) {
+	l.locked = append(l.locked, lock{table.key(), offset})
 }
 
 // dropped is an object that may yet be created anew in the same file.
@@ -164,18 +175,20 @@ func (l *linter) again(n name) {
 	}
 }
 
-// severalTables looks at what the file has locked.
+// severalTables looks at what the file has locked. Tables that one statement names are taken to belong together.
 func (l *linter) severalTables() {
 	if l.text.NoTransaction {
 		return // each lock ends with its statement
 	}
 	first := map[string]bool{}
-	for _, n := range l.locked {
-		if len(first) == 1 && !first[n.key()] {
-			l.say("several-tables", n.start, "")
+	for _, k := range l.locked {
+		switch {
+		case k.offset == l.locked[0].offset:
+			first[k.table] = true
+		case !first[k.table]:
+			l.say("several-tables", k.offset, "")
 			return
 		}
-		first[n.key()] = true
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // modes are the table locks from the weakest to the strongest, as the manual and as pg_locks name them.
 var modes = []struct{ manual, name string }{
 	{"", "AccessShareLock"}, {"", "RowShareLock"}, {"", "RowExclusiveLock"}, {"", "ShareUpdateExclusiveLock"},
-	{"SHARE", "ShareLock"}, {"SHARE ROW EXCLUSIVE", "ShareRowExclusiveLock"}, {"", "ExclusiveLock"}, {"ACCESS EXCLUSIVE", "AccessExclusiveLock"},
+	{"SHARE", "ShareLock"}, {"SHARE ROW EXCLUSIVE", "ShareRowExclusiveLock"}, {"EXCLUSIVE", "ExclusiveLock"}, {"ACCESS EXCLUSIVE", "AccessExclusiveLock"},
 }
 
 // effect is what a statement does to the table t.
