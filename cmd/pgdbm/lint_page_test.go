@@ -60,10 +60,10 @@ Not looked for, since the engine does it: timeouts (each file has a
 ` + "`lock_timeout`" + ` and is tried again), ` + "`IF NOT EXISTS`" + ` everywhere (a file is undone
 whole, or goes on at the statement that failed, and invalid indexes are built
 anew), transactions that stay open. Not looked for, since the lock is short and
-no row is read: CREATE TRIGGER, foreign keys that are NOT VALID, columns with a
-constant default, indexes renamed. Not known without a server: of what kind a
-constraint is that is dropped, how big a table is, whether a CHECK fits a
-partition's bounds.
+no row is read: foreign keys that are NOT VALID, columns with a constant
+default, indexes renamed. Not known without a server: of what kind a constraint
+is that is dropped, how big a table is, whether a CHECK fits a partition's
+bounds.
 `)
 	for _, r := range sqllint.Rules() {
 		fmt.Fprintf(&b, "\n## %s\n\n", r.Name)

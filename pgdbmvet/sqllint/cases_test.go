@@ -148,13 +148,13 @@ var cases = []struct{ sql, want string }{
 	{"SELECT extract(year FROM now()), trim(both FROM 'x') FROM pg_catalog.pg_class c, pg_roles;", ""},
 	{"SELECT 1 WHERE 1 IS DISTINCT FROM 2;", ""},
 	{"SELECT * FROM {{tables.t}} a JOIN \"Users\" ON true, LATERAL (SELECT a.x) z;", "unqualified-name:1:35"},
-	{"COMMENT ON TABLE {{tables.t}} IS 'from users';\nCREATE TRIGGER g AFTER INSERT ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION {{functions.f}}();", ""},
+	{"COMMENT ON TABLE {{tables.t}} IS 'from users';\nCREATE TRIGGER g AFTER INSERT ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION {{functions.f}}();", "create-trigger:2:1"},
 	{"CREATE VIEW {{tables.w}} AS SELECT x FROM {{schema}}.t;", ""},
 	{"SELECT set_config('x', '{{schema}}', true);", "schema-in-string:1:24"},
 	{"SELECT set_config('x', {{schema:literal}}, true);", ""},
 
 	{"GRANT SELECT ON TABLE {{tables.t}} TO reader; REVOKE ALL ON {{tables.t}} FROM PUBLIC;\nALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM writer;", ""},
-	{"CREATE TRIGGER g AFTER UPDATE ON {{tables.t}} REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION {{functions.f}}();", ""},
+	{"CREATE TRIGGER g AFTER UPDATE ON {{tables.t}} REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION {{functions.f}}();", "create-trigger:1:1"},
 	{"CREATE TABLE {{tables.p1}} PARTITION OF {{tables.p}} FOR VALUES FROM (1) TO (9);", "create-partition:1:1"},
 	{"CREATE POLICY p ON {{tables.t}} USING (EXISTS (SELECT FROM {{tables.u}} u WHERE u.id = x));", ""},
 	{"INSERT INTO {{tables.t}} AS t (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET x = excluded.x RETURNING id;", ""},
@@ -266,6 +266,11 @@ var cases = []struct{ sql, want string }{
 	{"ALTER TABLE {{tables.t}} DISABLE ROW LEVEL SECURITY;", "disable-row-security:1:26"},
 	{"ALTER TABLE {{tables.t}} NO FORCE ROW LEVEL SECURITY;", "disable-row-security:1:26"},
 	{"ALTER TABLE {{tables.t}} FORCE ROW LEVEL SECURITY;", ""},
+	{"DROP POLICY IF EXISTS p ON {{tables.t}};", "drop-policy:1:1"},
+	{"DROP POLICY p ON {{tables.t}};\nCREATE POLICY p ON {{tables.t}} USING (x > 0);", ""},
+	{"DROP POLICY p ON {{tables.t}};\nCREATE POLICY p ON {{tables.u}} USING (true);", "drop-policy:1:1 several-tables:2:1"},
+	{outside + "DROP POLICY p ON {{tables.t}};\nCREATE POLICY p ON {{tables.t}} USING (x > 0);", "drop-policy:2:1"},
+	{"CREATE TABLE {{tables.n}} (id bigint);\nCREATE POLICY p ON {{tables.n}} USING (true);\nDROP POLICY p ON {{tables.n}};", ""},
 
 	// Rows.
 	{"ALTER TABLE {{tables.t}} ADD n int;\nUPDATE {{tables.t}} SET n = 1 WHERE id < 9;", "backfill:2:1"},
@@ -293,7 +298,14 @@ var cases = []struct{ sql, want string }{
 	{"ALTER TABLE ALL IN TABLESPACE slow SET TABLESPACE fast;", "rewrite:1:1"},
 	{"ALTER TABLE {{tables.t}} SET SCHEMA other;", "rename:1:26"},
 	{"CLUSTER (VERBOSE) {{tables.t}} USING i;", "cluster:1:1"},
-	{"CREATE TRIGGER g BEFORE INSERT ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION {{functions.g}}();", ""},
+	{"CREATE TRIGGER g BEFORE INSERT ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION {{functions.g}}();", "create-trigger:1:1"},
+	{"CREATE OR REPLACE TRIGGER g BEFORE UPDATE OF x ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION {{functions.g}}();", "create-trigger:1:1"},
+	{"CREATE CONSTRAINT TRIGGER g AFTER INSERT ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION {{functions.g}}();\nCREATE TRIGGER g BEFORE INSERT ON {{tables.u}} FOR EACH ROW EXECUTE FUNCTION {{functions.g}}();", "create-trigger:1:1 create-trigger:2:1 several-tables:2:1"},
+	{"CREATE TRIGGER g INSTEAD OF INSERT ON {{tables.w}} FOR EACH ROW EXECUTE FUNCTION {{functions.g}}();", ""},
+	{"CREATE TABLE {{tables.n}} (id bigint);\nCREATE TRIGGER g BEFORE INSERT ON {{tables.n}} FOR EACH ROW EXECUTE FUNCTION {{functions.g}}();\nDROP TRIGGER g ON {{tables.n}};", ""},
+	{"DROP TRIGGER IF EXISTS g ON {{tables.t}};\nUPDATE {{tables.t}} SET x = 1 WHERE id = 1;", "drop-trigger:1:1 backfill:2:1"},
+	{"DROP TRIGGER g ON {{tables.t}};\nCREATE TRIGGER g BEFORE INSERT ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION {{functions.g}}();", "create-trigger:2:1"},
+	{"DROP TRIGGER g ON {{tables.t}} CASCADE;", "drop-cascade:1:1 drop-trigger:1:1"},
 
 	// Sessions.
 	{"SET LOCAL search_path = {{schema}}, public;", ""},

@@ -139,8 +139,11 @@ func (l *linter) create(s *statement) {
 	case s.take("domain"):
 		l.createDomain(s)
 	case s.take("policy"):
-		n, _ := l.onTable(s)
-		l.known.policies[n.key()] = true
+		named, table, _ := l.onTable(s)
+		l.again(named)
+		l.known.policies[table.key()] = true
+	case s.take("trigger"), s.take("constraint", "trigger"):
+		l.createTrigger(s)
 	case s.take("type"):
 		if n, ok := s.name(); ok {
 			l.again(n)
@@ -188,16 +191,33 @@ func (l *linter) lockEach(s *statement) (any bool) {
 	return any
 }
 
-// onTable reads up to the table that a policy or a trigger is on, and notes the lock; ok is false where it has no users.
-func (l *linter) onTable(s *statement) (n name, ok bool) {
+// onTable reads the name of a policy or a trigger and the table that it is on, and notes the lock; ok is false where that
+// has no users. The first result stands for what was named.
+func (l *linter) onTable(s *statement) (named, table name, ok bool) {
+	s.take("if", "exists")
+	named.object = bare(s.peek(0))
 	for !s.done() && !s.take("on") {
 		s.at++
 	}
-	if n, ok = s.name(); !ok || !l.hasUsers(n) {
-		return n, false
+	table, ok = s.name()
+	named.module, named.object = table.module, named.object+" on "+table.object
+	if !ok || !l.hasUsers(table) {
+		return named, table, false
 	}
-	l.lock(n, s.start)
-	return n, true
+	l.lock(table, s.start)
+	return named, table, true
+}
+
+// createTrigger looks at CREATE TRIGGER; those of views are no matter.
+func (l *linter) createTrigger(s *statement) {
+	if s.has("instead", "of") {
+		return
+	}
+	named, _, ok := l.onTable(s)
+	if ok {
+		l.again(named)
+		l.say("create-trigger", s.start, "")
+	}
 }
 
 func (l *linter) drop(s *statement) {
@@ -217,7 +237,13 @@ func (l *linter) drop(s *statement) {
 		l.dropEach(s, "drop-table", false)
 		l.lockEach(s)
 	case s.take("policy"):
-		l.onTable(s)
+		if named, _, ok := l.onTable(s); ok {
+			l.gone(named, "drop-policy", s.start)
+		}
+	case s.take("trigger"):
+		if named, _, ok := l.onTable(s); ok {
+			l.gone(named, "drop-trigger", s.start)
+		}
 	case s.take("function|procedure|routine|aggregate|type|domain|sequence"):
 		l.dropEach(s, "drop-object", true)
 	case s.take("schema"), s.take("database"):

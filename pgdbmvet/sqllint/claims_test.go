@@ -48,6 +48,11 @@ func TestWhatTheRulesSayOfPostgreSQLIsSo(t *testing.T) {
 		{"detach-partition", "25001", []string{`CREATE TABLE m.p1 PARTITION OF m.p DEFAULT`, `ALTER TABLE m.p DETACH PARTITION m.p1 CONCURRENTLY`}},
 		{"row-security", "0", slices.Concat(reader, []string{`ALTER TABLE m.t ENABLE ROW LEVEL SECURITY`}, seen)},
 		{"row-security", "42501", slices.Concat(reader, []string{`ALTER TABLE m.t ENABLE ROW LEVEL SECURITY`, `GRANT INSERT ON m.t TO pgdbm_lint_reader`, `SET LOCAL ROLE pgdbm_lint_reader`, `INSERT INTO m.t (id) VALUES (1)`})},
+		{"drop-policy", "100 0", slices.Concat(reader, []string{`ALTER TABLE m.t ENABLE ROW LEVEL SECURITY`, `CREATE POLICY p ON m.t USING (true)`,
+			`CREATE TABLE m.n AS SELECT 0 AS before`, `GRANT ALL ON m.n TO pgdbm_lint_reader`, `SET LOCAL ROLE pgdbm_lint_reader`, `UPDATE m.n SET before = (SELECT count(*) FROM m.t)`,
+			`RESET ROLE`, `DROP POLICY p ON m.t`, `SET LOCAL ROLE pgdbm_lint_reader`, `SELECT before || ' ' || (SELECT count(*) FROM m.t) FROM m.n`})},
+		{"drop-policy", "100", slices.Concat(reader, []string{`ALTER TABLE m.t ENABLE ROW LEVEL SECURITY`, `CREATE POLICY p ON m.t USING (true)`,
+			`CREATE POLICY r ON m.t AS RESTRICTIVE USING (false)`, `DROP POLICY r ON m.t`}, seen)},
 		{"disable-row-security", "100", slices.Concat(reader, []string{`ALTER TABLE m.t ENABLE ROW LEVEL SECURITY`, `ALTER TABLE m.t DISABLE ROW LEVEL SECURITY`}, seen)},
 		{"select-star", "1", []string{`CREATE TABLE m.z (x int)`, `CREATE VIEW m.w AS SELECT * FROM m.z`, `ALTER TABLE m.z ADD y int`, `SELECT count(*)::text FROM pg_attribute WHERE attrelid = 'm.w'::regclass AND attnum > 0`}},
 		{"select-star", "2BP01", []string{`CREATE TABLE m.z (x int)`, `CREATE VIEW m.w AS SELECT * FROM m.z`, `ALTER TABLE m.z DROP x`}},
@@ -162,6 +167,8 @@ func TestPartitionsAndDomainsLockAsTheRulesSay(t *testing.T) {
 		{"m.t", "LOCK TABLE {{tables.t}} IN SHARE MODE", "SHARE"},
 		{"m.t", "LOCK TABLE {{tables.t}} IN EXCLUSIVE MODE", "EXCLUSIVE"},
 		{"m.t", "CREATE INDEX j ON {{tables.t}} (x)", "SHARE"},
+		{"m.t", "CREATE CONSTRAINT TRIGGER g AFTER UPDATE ON {{tables.t}} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()", "SHARE ROW EXCLUSIVE"},
+		{"m.t", "ALTER POLICY pt ON {{tables.t}} USING (true)", "ACCESS EXCLUSIVE"},
 		{"m.t", "UPDATE {{tables.t}} SET x = 1", ""},
 	} {
 		if got := runOn(t, conn, c.relation, c.sql); got.lock != c.want {

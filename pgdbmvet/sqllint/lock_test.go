@@ -87,6 +87,8 @@ func table(t *testing.T) *pgx.Conn {
 	}
 	t.Cleanup(func() { conn.Close(context.Background()) })
 	if _, err := conn.Exec(t.Context(), `CREATE SCHEMA m; CREATE TABLE m.t (id int, x int, s varchar(9)); CREATE INDEX i ON m.t (x);
+		CREATE TRIGGER tt BEFORE UPDATE ON m.t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+		CREATE POLICY pt ON m.t FOR DELETE USING (false);
 		INSERT INTO m.t SELECT g, g, g FROM generate_series(1, 100) g; CREATE TABLE m.u (id int PRIMARY KEY);
 		INSERT INTO m.u SELECT id FROM m.t; CREATE TABLE m.p (LIKE m.t) PARTITION BY RANGE (id);
 		CREATE MATERIALIZED VIEW m.v AS SELECT id FROM m.u`); err != nil {

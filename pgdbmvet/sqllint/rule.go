@@ -34,7 +34,7 @@ type Rule struct {
 	Rewrites bool   // the table is written anew while the lock is held
 	Why      string // what happens
 	Safe     string // what to do instead
-	Example  string // a statement that it finds, on a table t (id int, x int, s varchar(9)) with an index i
+	Example  string // a statement that it finds, on a table t (id int, x int, s varchar(9)) with an index i, a trigger tt and a policy pt
 }
 
 // Rules returns all rules, sorted by name. The caller may change the slice.
