@@ -246,8 +246,10 @@ func (l *linter) drop(s *statement) {
 		}
 	case s.take("function|procedure|routine|aggregate|type|domain|sequence"):
 		l.dropEach(s, "drop-object", true)
-	case s.take("schema"), s.take("database"):
-		l.say("drop-table", s.start, "")
+	case s.take("schema"):
+		l.say("drop-schema", s.start, "")
+	case s.take("database"):
+		l.say("drop-database", s.start, "")
 	}
 }
 
