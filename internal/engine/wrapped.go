@@ -109,6 +109,20 @@ func skipNoise(words []string) []string {
 	return words
 }
 
+// blankPiece makes space of a piece of transaction control, whose words are ASCII. Its comments stay: what follows keeps
+// its place in bytes and in characters.
 func blankPiece(source string, p sqltemplate.Piece) string {
-	return source[:p.Code] + blank(source[p.Code:p.End]) + source[p.End:]
+	var b strings.Builder
+	b.WriteString(source[:p.Code])
+	piece := source[p.Code:p.End]
+	lexer := sqltemplate.NewLexer(piece)
+	for tok, ok := lexer.Next(); ok; tok, ok = lexer.Next() {
+		if tok.Kind == sqltemplate.Comment {
+			b.WriteString(piece[tok.Start:tok.End])
+		} else {
+			b.WriteString(blank(piece[tok.Start:tok.End]))
+		}
+	}
+	b.WriteString(source[p.End:])
+	return b.String()
 }
