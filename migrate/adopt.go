@@ -50,9 +50,11 @@ type AdoptResult struct {
 //
 // It is refused with [ErrHistory] when the history and the files do not go
 // together: what is recorded has no file, or a file before it is not recorded, or
-// golang-migrate has left a version dirty. What this package has recorded already
-// stays, so adopting again does nothing. Whether the schema is what the files
-// say, [Verify] tells.
+// golang-migrate has left a version dirty. A squash file is recorded where the
+// last of what it replaces has been applied, whether that still has files or not;
+// where less has been, the files must be there. What this package has recorded
+// already stays, so adopting again does nothing. Whether the schema is what the
+// files say, [Verify] tells.
 func Adopt(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *AdoptOptions) (*AdoptResult, error) {
 	if o == nil {
 		o = new(AdoptOptions)

@@ -49,9 +49,11 @@
 //
 //	-- pgdbm:after totals, taxes
 //
-// When two versions of a program start beside each other, the one that starts last
-// has its text in effect: what both use should suit both. A file that is no more
-// leaves what it made, and its row.
+// When two programs with the same versions start beside each other, the one that
+// starts last has its text in effect: what both use should suit both. One whose
+// versions are older than the database's leaves the text that is recorded, with a
+// warning. A file that is no more leaves what it made, and its row. After [Down]
+// all of them are applied again.
 //
 // A squash file stands for many files before it, which may then be deleted:
 //
@@ -59,8 +61,9 @@
 //
 // Where none of these versions is recorded it runs in their place; where the last
 // of them is, it is recorded without running. In a schema in between, the files
-// that it replaces must still be there and run first. The command pgdbm migrate
-// squash writes and checks one.
+// that it replaces must still be there and run first. One of them that has not run
+// where others have is out of order, as it would be without the squash file. The
+// command pgdbm migrate squash writes and checks one.
 //
 // Migrations in Go, [pgdbm.GoMigration], run among the files by their versions.
 //
