@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -524,5 +526,101 @@ func TestRolesWorkThroughPgBouncer(t *testing.T) {
 		if got := value[bool](t, plain, `SELECT current_user = session_user`); !got {
 			t.Error("a role is left on a connection")
 		}
+	}
+}
+
+func TestNoStatementRunsAsAnothersRoleWhateverHappens(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	const conns, goroutines, rounds = 4, 12, 150
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: conns})
+	dbs := isolated(t, pool, "a", "b", "c")
+	for _, name := range []string{"a", "b"} {
+		dbs = append(dbs, mustSchema(t, pool, name)) // as the pool's user
+	}
+	right := func(db *pgdbm.DB, user string) bool {
+		isRole := strings.HasPrefix(user, "pgdbm_"+db.Schema()+"_")
+		return isRole == (db == dbs[0] || db == dbs[1] || db == dbs[2]) && (isRole || !strings.HasPrefix(user, "pgdbm_"))
+	}
+	var ran atomic.Int64
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		r := rand.New(rand.NewPCG(7, uint64(g)))
+		wg.Go(func() {
+			for n := range rounds {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(4000))*time.Microsecond)
+				if n%3 == 0 {
+					cancel()
+					ctx, cancel = context.WithCancel(t.Context())
+				}
+				db, other := dbs[r.IntN(len(dbs))], dbs[r.IntN(len(dbs))]
+				check := func(db *pgdbm.DB, q pgdbm.Querier) error {
+					var user string
+					sql := `SELECT current_user::text, count(*) FROM {{tables.notes}} WHERE id > $1` + strings.Repeat(" ", r.IntN(6))
+					err := q.QueryRow(ctx, sql, 0).Scan(&user, new(int))
+					if err != nil {
+						return err
+					}
+					ran.Add(1)
+					if !right(db, user) {
+						t.Errorf("in schema %s as %s", db.Schema(), user)
+					}
+					return nil
+				}
+				switch r.IntN(8) {
+				case 0, 1, 2:
+					_ = check(db, db)
+				case 3: // an error, then another statement
+					_, _ = db.Exec(ctx, `SELECT 1 / (id - 1) FROM {{tables.notes}}`)
+					_ = check(other, other)
+				case 4:
+					_ = db.InTx(ctx, func(ctx context.Context, tx *pgdbm.Tx) error {
+						view, err := tx.In(other)
+						if err != nil {
+							return err
+						}
+						_ = tx.InTx(ctx, func(ctx context.Context, sp *pgdbm.Tx) error {
+							if err := check(db, sp); err != nil {
+								return err
+							}
+							_, err := sp.Exec(ctx, `SELECT 1 / 0`)
+							return err
+						})
+						if err := check(other, view); err != nil {
+							return err
+						}
+						return check(db, tx)
+					})
+				case 5:
+					_, _ = db.CopyFrom(ctx, pgx.Identifier{"notes"}, []string{"text"}, pgx.CopyFromRows([][]any{{"x"}}))
+				case 6:
+					var b pgx.Batch
+					for range 3 {
+						b.Queue(`SELECT current_user::text`).QueryRow(func(row pgx.Row) error {
+							var user string
+							if err := row.Scan(&user); err != nil {
+								return err
+							}
+							ran.Add(1)
+							if !right(db, user) {
+								t.Errorf("batch in schema %s as %s", db.Schema(), user)
+							}
+							return nil
+						})
+					}
+					_ = db.SendBatch(ctx, &b).Close()
+				case 7:
+					if r.IntN(4) == 0 {
+						_, _ = dbs[4].Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+							WHERE datname = current_database() AND pid <> pg_backend_pid() LIMIT 1`)
+					}
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if ran.Load() < goroutines*rounds/8 {
+		t.Errorf("%d statements were checked", ran.Load())
 	}
 }
