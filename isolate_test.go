@@ -353,6 +353,20 @@ func TestATransactionMovesBetweenRoles(t *testing.T) {
 				})
 				check(b, "role")
 				check(p, "none")
+				// What a rollback to a savepoint brings back is another role than the last one.
+				for _, last := range []*pgdbm.Tx{a, b, p} {
+					for _, before := range []*pgdbm.Tx{a, b, p} {
+						for _, next := range []*pgdbm.Tx{a, b, p} {
+							value[int](t, before, `SELECT 1`)
+							sp := savepoint(t, tx)
+							value[int](t, last, `SELECT 1`)
+							if err := sp.Rollback(ctx); err != nil {
+								t.Error(err)
+							}
+							check(next, map[bool]string{true: "none", false: "role"}[next == p])
+						}
+					}
+				}
 				return nil
 			})
 			if err != nil {
@@ -366,6 +380,62 @@ func TestATransactionMovesBetweenRoles(t *testing.T) {
 			}
 		}
 	})
+}
+
+// savepoint sets a savepoint in a transaction.
+func savepoint(t *testing.T, tx *pgdbm.Tx) *pgdbm.Tx {
+	t.Helper()
+	sp, err := tx.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sp.(*pgdbm.Tx)
+}
+
+func TestAConnectionThatTheCallerHasHadIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+	db := isolated(t, pool, "a")[0]
+	isRole := func(q pgdbm.Querier) {
+		t.Helper()
+		if !value[bool](t, q, `SELECT current_user <> session_user`) {
+			t.Error("no role")
+		}
+	}
+	err := db.WithConn(t.Context(), func(ctx context.Context, c *pgdbm.Conn) error {
+		isRole(c)
+		for range 2 {
+			tx, err := c.Pgx().Begin(ctx)
+			if err != nil {
+				return err
+			}
+			isRole(c)
+			if _, err := tx.Exec(ctx, `RESET ROLE`); err != nil {
+				return err
+			}
+			isRole(c)
+			if err := tx.Commit(ctx); err != nil {
+				return err
+			}
+			isRole(c)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	err = db.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+		isRole(tx)
+		if _, err := tx.Conn().Exec(ctx, `RESET ROLE`); err != nil {
+			return err
+		}
+		isRole(tx)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func TestARoleThatIsGoneIsAClearError(t *testing.T) {
@@ -478,7 +548,8 @@ func TestAStatementThatAnotherRoleHasPreparedIsPreparedAnew(t *testing.T) {
 	admin, _ := testdb.Login(t, "")
 	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
 	dbs := isolated(t, pool, "a", "b")
-	for _, sql := range []string{`SELECT 'x', b.count(), $1::int`, `SELECT text, $1::int FROM b.texts`} {
+	mustExec(t, mustSchema(t, pool, "b"), `CREATE FUNCTION {{functions.one}}() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'`)
+	for _, sql := range []string{`SELECT b.one(), $1::int`, `SELECT 'x', b.count(), $1::int`, `SELECT text, $1::int FROM b.texts`} {
 		for range 5 { // until it has a name
 			mustExec(t, dbs[1], sql, 1)
 			mustExec(t, mustSchema(t, pool, "a"), sql, 1)
@@ -580,10 +651,13 @@ func TestNoStatementRunsAsAnothersRoleWhateverHappens(t *testing.T) {
 							return err
 						}
 						_ = tx.InTx(ctx, func(ctx context.Context, sp *pgdbm.Tx) error {
-							if err := check(db, sp); err != nil {
-								return err
+							inside, err := sp.In(other)
+							if err == nil {
+								err = check(other, inside)
 							}
-							_, err := sp.Exec(ctx, `SELECT 1 / 0`)
+							if err == nil {
+								_, err = sp.Exec(ctx, `SELECT 1 / 0`)
+							}
 							return err
 						})
 						if err := check(other, view); err != nil {
