@@ -698,3 +698,35 @@ func TestNoStatementRunsAsAnothersRoleWhateverHappens(t *testing.T) {
 		t.Errorf("%d statements were checked", ran.Load())
 	}
 }
+
+func TestModulesInOneIsolatedSchemaRequireWhatEachNeeds(t *testing.T) {
+	asLogins(t, func(t *testing.T, url string) {
+		pool := openPool(t, pgdbm.Config{URL: url, MaxConns: 4, Isolate: true})
+		for _, name := range []string{"x", "y"} {
+			mustAttach(t, pool, pgdbm.Module{Name: name, Files: notesModule.Files})
+		}
+		isolate := func() *pgdbm.DB {
+			db, err := pool.Isolate(t.Context(), pgdbm.HandleConfig{Schema: "both"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return db
+		}
+		module := func(name string, requires ...string) pgdbm.Module {
+			sql := fmt.Sprintf(`CREATE TABLE {{tables.%s}} (id int)`, name)
+			for _, r := range requires {
+				sql += fmt.Sprintf(`; ALTER TABLE {{tables.%s}} ADD %s int REFERENCES {{tables.%[2]s.notes}}`, name, r)
+			}
+			return pgdbm.Module{Name: name, Requires: requires, Files: fstest.MapFS{"001_x.sql": {Data: []byte(sql)}}}
+		}
+		for range 2 {
+			a := mustAttach(t, isolate(), module("a", "x"))
+			b := mustAttach(t, isolate(), module("b", "y"))
+			mustAttach(t, isolate(), module("c"))
+			mustExec(t, a, `SELECT FROM {{tables.x.notes}}`)
+			mustExec(t, b, `SELECT FROM {{tables.y.notes}}`)
+		}
+		_, err := isolate().Exec(t.Context(), `INSERT INTO x.notes (text) VALUES ('x')`)
+		wantState(t, err, "42501")
+	})
+}

@@ -30,7 +30,7 @@ const childEnv = "PGDBM_CHILD"
 func TestChild(t *testing.T) {
 	body := map[string]func(*testing.T){
 		"parallel": childParallel, "greedy": childGreedy, "hang": childHang, "building": childBuilding, "build": childBuild,
-		"broken": childBroken, "fail": childFail, "shutdown": childShutdown, "snapshot": childSnapshot, "pass": func(t *testing.T) { pgdbmtest.New(t, diary) },
+		"broken": childBroken, "fail": childFail, "shutdown": childShutdown, "snapshot": childSnapshot, "roles": childRoles, "pass": func(t *testing.T) { pgdbmtest.New(t, diary) },
 	}[os.Getenv(childEnv)]
 	if body == nil {
 		t.Skip("run by other tests")
@@ -372,6 +372,29 @@ func TestAServerThatIsNotThereFailsTheTest(t *testing.T) {
 	log, err := f.run(t, "pass")
 	if err == nil || strings.Contains(log, "secret") || time.Since(began) > 20*time.Second {
 		t.Errorf("%v after %v\n%s", err, time.Since(began), log)
+	}
+}
+
+// childRoles makes a role for a schema of its database.
+func childRoles(t *testing.T) {
+	t.Run("", func(t *testing.T) {
+		db, err := pgdbmtest.New(t, diary).Isolate(t.Context(), pgdbm.HandleConfig{Schema: "apart"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, attach(t, db, diary), `INSERT INTO {{tables.notes}} VALUES (1)`)
+	})
+	pgdbmtest.Shutdown()
+}
+
+func TestRolesGoWithTheDatabasesThatTheyWereMadeFor(t *testing.T) {
+	t.Parallel()
+	f := foreignServer(t, nil)
+	f.must(t, "roles")
+	var left int
+	err := f.conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_roles WHERE rolname LIKE 'pgdbm%'`).Scan(&left)
+	if err != nil || left > 0 {
+		t.Errorf("%d roles, %v", left, err)
 	}
 }
 

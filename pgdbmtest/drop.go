@@ -146,7 +146,27 @@ func dropDatabase(admin *pgxpool.Pool, item drop) error {
 	case !empty:
 		return nil
 	}
-	_, err = conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
+	if _, err = conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return err
+	}
+	return dropRoles(ctx, conn.Conn(), item.name)
+}
+
+// dropRoles drops the roles that were made for schemas of a database, which would
+// outlive it: roles are the server's.
+func dropRoles(ctx context.Context, conn *pgx.Conn, database string) error {
+	rows, err := conn.Query(ctx, `SELECT r.rolname FROM pg_shdescription d JOIN pg_roles r ON r.oid = d.objoid
+		WHERE d.classoid = 'pg_authid'::regclass AND d.description LIKE 'pgdbm: % of database "' || $1 || '"'`, database)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, name := range names {
+		if err != nil {
+			break
+		}
+		_, err = conn.Exec(ctx, "DROP ROLE "+pgx.Identifier{name}.Sanitize(), pgx.QueryExecModeSimpleProtocol)
+	}
 	return err
 }
 

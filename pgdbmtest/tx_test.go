@@ -2,6 +2,7 @@ package pgdbmtest_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -281,5 +282,46 @@ func TestAHandleEndsWithItsTest(t *testing.T) {
 	record(t).run(func(tb testing.TB) { db = pgdbmtest.Tx(tb, diary) })
 	if _, err := db.Exec(t.Context(), `SELECT 1`); err == nil || !strings.Contains(err.Error(), "over") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAHandleWithARoleWorksInATransaction(t *testing.T) {
+	t.Parallel()
+	db := pgdbmtest.Tx(t, diary)
+	role := "pgdbmtest_" + strings.ToLower(rand.Text()[:10]) // it goes with the transaction
+	mustExec(t, db, `CREATE ROLE `+role+`; GRANT USAGE ON SCHEMA {{schema}} TO `+role+`; GRANT SELECT ON {{tables.notes}} TO `+role)
+	reader, err := db.Pool().Handle(pgdbm.HandleConfig{Schema: db.Schema(), Role: role})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := func(q pgdbm.Querier) string {
+		t.Helper()
+		u, err := pgdbm.Value[string](t.Context(), q, `SELECT current_user::text FROM (SELECT count(*) FROM {{tables.notes}}) c`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	for range 2 {
+		if got := user(reader); got != role {
+			t.Errorf("as %s", got)
+		}
+		if got := user(db); got == role {
+			t.Errorf("the other one as %s", got)
+		}
+		if _, err := reader.Exec(t.Context(), `INSERT INTO {{tables.notes}} VALUES (1)`); err == nil {
+			t.Error("a reader writes")
+		}
+		mustExec(t, db, `INSERT INTO {{tables.notes}} VALUES (1)`)
+		err := reader.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+			if got := user(tx); got != role {
+				t.Errorf("in a transaction as %s", got)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		mustExec(t, db, `DELETE FROM {{tables.notes}}`)
 	}
 }

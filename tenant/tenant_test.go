@@ -220,6 +220,14 @@ func TestATenantIsCreatedUsedRenamedClonedSuspendedAndDropped(t *testing.T) {
 		if _, err := ts.Migrate(ctx, nil); err != nil {
 			t.Error(err)
 		}
+		if _, err := pgdbm.Attach(ctx, db, pgdbm.Module{Name: "late", Files: files(`CREATE TABLE {{tables.late}} ()`)}); err != nil {
+			t.Error(err)
+		}
+		if made.Role != "" {
+			if _, err := db.Exec(ctx, `SELECT FROM {{tables.items}}`); state(err) != "42501" {
+				t.Errorf("suspended, and a module attached: %v", err)
+			}
+		}
 		if _, err := ts.DB(ctx, "umbrella"); !errors.Is(err, tenant.ErrSuspended) {
 			t.Errorf("suspended and migrated: %v", err)
 		}

@@ -63,6 +63,12 @@ func (f *isolationFacts) complete() bool {
 // round trip, which writes nothing.
 func (r *Runner) Isolate(ctx context.Context, i Isolation) (role string, err error) {
 	f, err := r.isolationFacts(ctx, i)
+	if err == nil && len(f.Reach) > 0 {
+		// Perhaps it is another module of the schema that requires what is reached.
+		if i.Reads, err = r.readable(ctx, f.Role, i.Reads); err == nil {
+			f, err = r.isolationFacts(ctx, i)
+		}
+	}
 	switch {
 	case err != nil:
 		return "", err
@@ -72,6 +78,11 @@ func (r *Runner) Isolate(ctx context.Context, i Isolation) (role string, err err
 		return f.Role, nil
 	case f.Recovery:
 		return "", ErrReadOnly
+	}
+	if !i.Suspended {
+		if i.Suspended, err = r.suspended(ctx, i.Schema); err != nil {
+			return "", err
+		}
 	}
 	s, results, err := r.locked(ctx, nil, schemaLock(i.Schema), f.Version, append(i.locks(), i.factsQuery())...)
 	if err != nil {
@@ -104,6 +115,24 @@ func (r *Runner) isolationFacts(ctx context.Context, i Isolation) (*isolationFac
 		return nil, fmt.Errorf("isolate schema %q: %w", i.Schema, err)
 	}
 	return decodeIsolation(results[0])
+}
+
+// readable adds to reads the schemas that the role was given to read before.
+func (r *Runner) readable(ctx context.Context, role string, reads []string) ([]string, error) {
+	_, results, err := r.read(ctx, "", fmt.Sprintf(`select n.nspname from pg_catalog.pg_roles o
+join pg_catalog.pg_auth_members m on m.member = o.oid
+join pg_catalog.pg_namespace n on exists (select from pg_catalog.aclexplode(n.nspacl) x where x.grantee = m.roleid and x.privilege_type = 'USAGE')
+where o.rolname = %s`, literal(role)))
+	if err != nil {
+		return nil, err
+	}
+	reads = slices.Clone(reads)
+	for _, row := range results[0].Rows {
+		if schema := string(row[0]); !slices.Contains(reads, schema) {
+			reads = append(reads, schema)
+		}
+	}
+	return reads, nil
 }
 
 func decodeIsolation(res *pgconn.Result) (*isolationFacts, error) {

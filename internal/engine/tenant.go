@@ -111,6 +111,12 @@ func (r *Runner) Tenants(ctx context.Context, id string, versions bool) ([]Tenan
 	return decodeTenants(results[0])
 }
 
+// suspended reports whether the schema is that of a tenant who is.
+func (r *Runner) suspended(ctx context.Context, schema string) (bool, error) {
+	_, results, err := r.read(ctx, "", fmt.Sprintf("select from %s where schema = %s and state = 'suspended'", tenantsTable, literal(schema)))
+	return err == nil && results != nil && len(results[0].Rows) > 0, err
+}
+
 // UngrantedTenants lists the ids of tenants whose roles lack a privilege on a table in their schemas.
 func (r *Runner) UngrantedTenants(ctx context.Context) ([]string, error) {
 	_, results, err := r.read(ctx, "", fmt.Sprintf(`select t.id from %s t join pg_catalog.pg_namespace n on n.nspname = t.schema
