@@ -203,6 +203,15 @@ func TestModulesThatAFleetRequires(t *testing.T) {
 	// Each pilot is the schema's own user, each origin the shared table's.
 	d.want(29, `SELECT count(*) FROM pg_constraint c JOIN pg_class f ON f.oid = c.confrelid WHERE contype = 'f' AND connamespace = f.relnamespace`)
 	d.want(29, `SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND confrelid = 'geo.airports'::regclass`)
+	d.want(29, `SELECT count(*) FROM pgdbm.migrations WHERE requires = '{geo,users}'`)
+
+	// A batch records it as well.
+	tables := module("1_a.sql", `CREATE TABLE {{tables.airlines}} (id int)`)
+	tables.Name, tables.Requires = "airlines", []string{"geo"}
+	if res := d.fleet(tables, schemas[:5], nil); res.Careful != "" {
+		t.Errorf("not in batches: %s", res.Careful)
+	}
+	d.want(5, `SELECT count(*) FROM pgdbm.migrations WHERE module = 'airlines' AND requires = '{geo}'`)
 
 	res = d.fleet(m, schemas, &migrate.FleetOptions{Aliases: map[string]string{"users": "tenant_000"}, Mode: migrate.FleetBatched})
 	if res.Migrated != 1 || res.Careful != "" {

@@ -176,7 +176,7 @@ func (w *fleetWorker) apply(ctx context.Context, ready []tenant, nonce string) e
 		}
 		statements = append(statements, own...)
 	}
-	statements = append(statements, w.runner.recordBatch(w.Module, ready, nonce))
+	statements = append(statements, w.runner.recordBatch(w.Module, w.Requires, ready, nonce))
 	probing := w.known() == 0
 	if probing {
 		statements = append(statements, "select pg_catalog.count(*) from pg_catalog.pg_locks where pid = pg_catalog.pg_backend_pid()")
@@ -289,7 +289,7 @@ func (w *fleetWorker) again(ctx context.Context, batch []tenant, cause error) {
 
 // recordBatch writes the rows of all files that a batch ran. It fails, and takes the whole transaction with it, if a
 // row says anything but failed, as recordApplied does, and if this is not the transaction that began with the nonce.
-func (r *Runner) recordBatch(module string, batch []tenant, nonce string) string {
+func (r *Runner) recordBatch(module string, requires []string, batch []tenant, nonce string) string {
 	schemas := make([]string, len(batch))
 	for i, t := range batch {
 		schemas[i] = t.schema
@@ -299,7 +299,7 @@ func (r *Runner) recordBatch(module string, batch []tenant, nonce string) string
 		files = append(files, fmt.Sprintf("(%s, %s, %s, %s, %d)",
 			literal(f.Version), literal(f.Name), literal(f.RawHash), literal(f.SemanticHash), f.Statements))
 	}
-	columns := "state, file_name, raw_hash, semantic_hash, applied_at, duration_ms, actor, application, tool, stmt_done, stmt_total, error_sqlstate, error"
+	columns := "state, file_name, raw_hash, semantic_hash, applied_at, duration_ms, actor, application, tool, stmt_done, stmt_total, error_sqlstate, error, requires"
 	var updated strings.Builder
 	for column := range strings.SplitSeq(columns, ", ") {
 		updated.WriteString(column + " = excluded." + column + ", ")
@@ -307,11 +307,11 @@ func (r *Runner) recordBatch(module string, batch []tenant, nonce string) string
 	return fmt.Sprintf(`insert into %[1]s as m (module, target_schema, version, %[2]s, attempts)
 select %[3]s, s.schema, f.version, 'applied', f.name, f.raw, f.semantic, pg_catalog.clock_timestamp(),
     1000 * extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.statement_timestamp()) / %[4]d,
-    session_user, pg_catalog.current_setting('application_name'), %[5]s, f.statements, f.statements, null, null,
+    session_user, pg_catalog.current_setting('application_name'), %[5]s, f.statements, f.statements, null, null, %[10]s,
     case when pg_catalog.current_setting('pgdbm.batch', true) = %[6]s then 1 end
 from pg_catalog.unnest(%[7]s::text[]) s (schema)
 cross join (values %[8]s) f (version, name, raw, semantic, statements)
 on conflict (module, target_schema, version) do update set %[9]sattempts = case when m.state = 'failed' or m.version like 'R\_\_%%' then m.attempts + excluded.attempts end`,
 		ledgerTable, columns, literal(module), max(1, len(batch)*len(files)), literal(r.Tool), literal(nonce),
-		arrayLiteral(schemas), strings.Join(files, ", "), updated.String())
+		arrayLiteral(schemas), strings.Join(files, ", "), updated.String(), textArray(requires))
 }
