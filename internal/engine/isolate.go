@@ -127,8 +127,8 @@ where o.rolname = %s`, literal(role)))
 		return nil, err
 	}
 	reads = slices.Clone(reads)
-	for _, row := range results[0].Rows {
-		if schema := string(row[0]); !slices.Contains(reads, schema) {
+	for _, schema := range texts(results[0]) {
+		if !slices.Contains(reads, schema) {
 			reads = append(reads, schema)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
@@ -89,11 +91,16 @@ func (m *migration) list(ctx context.Context, query string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return texts(results[0]), nil
+}
+
+// texts are the values of a result's first column.
+func texts(res *pgconn.Result) []string {
 	var out []string
-	for _, row := range results[0].Rows {
+	for _, row := range res.Rows {
 		out = append(out, string(row[0]))
 	}
-	return out, nil
+	return out
 }
 
 // dependents selects objects of other schemas that depend on objects of this one, a literal.

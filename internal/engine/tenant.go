@@ -126,11 +126,7 @@ where exists (%s) or exists (%s) order by 1`, tenantsTable,
 	if err != nil || results == nil {
 		return nil, err
 	}
-	var ids []string
-	for _, row := range results[0].Rows {
-		ids = append(ids, string(row[0]))
-	}
-	return ids, nil
+	return texts(results[0]), nil
 }
 
 // tenantLock keeps two programs from making, renaming or dropping a tenant of one id at once.

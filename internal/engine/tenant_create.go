@@ -135,8 +135,8 @@ func (c *tenantChange) showTenants(ctx context.Context, n NewTenant) error {
 	if err != nil {
 		return err
 	}
-	for _, row := range results[1].Rows {
-		login := sqltemplate.Quote(string(row[0]))
+	for _, name := range texts(results[1]) {
+		login := sqltemplate.Quote(name)
 		if _, err := c.session.exec(ctx, "grant usage on schema "+LedgerSchema+" to "+login,
 			"grant select on "+tenantsTable+", "+ledgerTable+" to "+login); err != nil {
 			return err

@@ -51,11 +51,7 @@ func (r *Runner) dropSchema(ctx context.Context, f *facts, t *Tenant) error {
 		if _, err := c.one(t.ID); err != nil {
 			return nil, err
 		}
-		var others []string
-		for _, row := range c.extra[0].Rows {
-			others = append(others, string(row[0]))
-		}
-		if len(others) > 0 {
+		if others := texts(c.extra[0]); len(others) > 0 {
 			return nil, fmt.Errorf("%w by %s", ErrRequired, strings.Join(others, ", "))
 		}
 		statements := []string{
@@ -84,10 +80,7 @@ func (r *Runner) dropTables(ctx context.Context, f *facts, t *Tenant, n int) (le
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %s and c.relkind in ('r', 'p') order by c.relispartition desc, c.oid desc limit %d`, literal(t.Schema), n)}
 	err = r.changeTenants(ctx, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
-		var tables []string
-		for _, row := range c.extra[0].Rows {
-			tables = append(tables, string(row[0]))
-		}
+		tables := texts(c.extra[0])
 		left = len(tables) > 0
 		if !left {
 			return []string{"select"}, nil

@@ -45,11 +45,7 @@ func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) 
 		case newSchema == old:
 			return []string{fmt.Sprintf("update %s set id = %s where id = %s", tenantsTable, literal(newID), literal(id))}, nil
 		}
-		var named []string
-		for _, row := range c.extra[2].Rows {
-			named = append(named, string(row[0]))
-		}
-		if len(named) > 0 {
+		if named := texts(c.extra[2]); len(named) > 0 {
 			return nil, fmt.Errorf("%w: the name of schema %q is in the text of %s", ErrRequired, old, strings.Join(named, ", "))
 		}
 		return c.rename(ctx, t, newID, newSchema, iso)
@@ -70,8 +66,8 @@ func (c *tenantChange) rename(ctx context.Context, t *Tenant, newID, newSchema s
 		return nil, err
 	}
 	var statements []string
-	for _, row := range results[2].Rows {
-		statements = append(statements, renamed(string(row[0]), old, newSchema))
+	for _, definition := range texts(results[2]) {
+		statements = append(statements, renamed(definition, old, newSchema))
 	}
 	role := t.Role
 	if role != "" && role != iso.Role {
