@@ -43,7 +43,6 @@ func isolation(ctx context.Context, url string) (results []result, err error) {
 			login, raw.Config().ConnConfig.Database)); err != nil {
 			return err
 		}
-		defer dropBenchRoles(context.WithoutCancel(ctx), raw, login)
 		var sides [2]*isolationSide
 		for i := range sides {
 			cfg := raw.Config()
@@ -174,16 +173,4 @@ func compareSides(ctx context.Context, roles, none *isolationSide) (results []re
 	}
 	p, err := trips(none)
 	return append(results, compare("round-trips", "writes/query", o, p)), err
-}
-
-// dropBenchRoles drops what outlives the database: a login and the roles that were
-// made for the database.
-func dropBenchRoles(ctx context.Context, raw *pgxpool.Pool, login string) {
-	_, err := raw.Exec(ctx, `DO $$ DECLARE r text; BEGIN
-		FOR r IN SELECT rolname FROM pg_roles WHERE rolname = '`+login+`'
-			OR shobj_description(oid, 'pg_authid') LIKE 'pgdbm: % of database "' || current_database() || '"'
-		LOOP EXECUTE format('DROP OWNED BY %1$I CASCADE', r); EXECUTE format('DROP ROLE %1$I', r); END LOOP; END $$`)
-	if err != nil {
-		fmt.Println("bench: drop roles:", err)
-	}
 }

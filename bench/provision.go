@@ -24,7 +24,6 @@ const provisionRounds = 60
 func provision(ctx context.Context, url string) (results []result, err error) {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	err = withPool(ctx, url, func(c *pgxpool.Config) { c.MaxConns = 2 }, func(raw *pgxpool.Pool) error {
-		defer dropBenchRoles(context.WithoutCancel(ctx), raw, "")
 		b, err := newFleetBench(raw, 0)
 		if err != nil {
 			return err

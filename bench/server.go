@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgdbm/pgdbm/localpg"
@@ -49,8 +51,12 @@ func withPoolAt(ctx context.Context, url string, private func(*localpg.Server) (
 		return err
 	}
 	defer func() {
-		if _, err := admin.Exec(cleanup, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
-			fmt.Println("bench:", err)
+		_, err := admin.Exec(cleanup, "DROP DATABASE "+name+" WITH (FORCE)")
+		if err == nil {
+			err = dropRoles(cleanup, admin, name)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
 		}
 	}()
 	cfg := admin.Config()
@@ -62,4 +68,22 @@ func withPoolAt(ctx context.Context, url string, private func(*localpg.Server) (
 	}
 	defer pool.Close()
 	return fn(pool)
+}
+
+// dropRoles drops what outlives a database: the roles that were made for it, and
+// a bench's login.
+func dropRoles(ctx context.Context, admin *pgxpool.Pool, database string) error {
+	rows, err := admin.Query(ctx, `SELECT rolname FROM pg_roles WHERE rolname = $1 || '_login'
+		OR shobj_description(oid, 'pg_authid') LIKE 'pgdbm: % of database "' || $1 || '"'`, database)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, name := range names {
+		if err != nil {
+			break
+		}
+		_, err = admin.Exec(ctx, "DROP ROLE "+pgx.Identifier{name}.Sanitize())
+	}
+	return err
 }
