@@ -6,6 +6,7 @@ require (
 	charm.land/huh/v2 v2.0.3
 	github.com/creack/pty v1.1.24
 	github.com/jackc/pgx/v5 v5.12.0
+	github.com/pelletier/go-toml/v2 v2.4.3
 	github.com/pgdbm/pgdbm v0.0.0
 	github.com/pgdbm/pgdbm/examples v0.0.0
 	github.com/pgdbm/pgdbm/pgdbmvet v0.0.0

@@ -1,16 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
 	"github.com/pgdbm/pgdbm/migrate"
 )
 
@@ -23,7 +24,9 @@ folder, in one schema of a database. Programs run them by themselves when they
 attach the module; this is for a step of its own, and to see where a database
 stands.
 
-The database is that of --url, else of DATABASE_URL.`,
+The database is that of --url, else of the environment in pgdbm.toml, else of
+DATABASE_URL. What --dir, --schema and --requires do not say of the module comes
+from the file, too, where it has the module. "pgdbm docs configuration" tells.`,
 		Args: subcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -34,15 +37,26 @@ The database is that of --url, else of DATABASE_URL.`,
 
 // moduleFlags say which module, where, and how to answer.
 type moduleFlags struct {
-	url, dir, name, schema string
-	requires, extensions   []string
-	timeout                time.Duration
-	verbose, asJSON        bool
+	target
+	dir, name, schema    string
+	requires, extensions []string
+	timeout              time.Duration
+	verbose, asJSON, all bool
+
+	place  *place
+	chosen []chosen // after resolve: one, or with all those of the file in order
+}
+
+// chosen is a module as flags and file have it.
+type chosen struct {
+	module  pgdbm.Module
+	schema  string
+	aliases map[string]string // where the modules that it requires are
 }
 
 func (f *moduleFlags) add(cmd *cobra.Command) {
+	f.target.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&f.url, "url", "", "`URL` of the database; else DATABASE_URL")
 	flags.StringVar(&f.dir, "dir", "migrations", "`folder` of the migrations")
 	flags.StringVar(&f.name, "module", "", "the module's `name`")
 	flags.StringVar(&f.schema, "schema", "", "`schema` to work on; else the module's name")
@@ -51,20 +65,150 @@ func (f *moduleFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `time`, such as 5m")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "say on stderr what happens")
 	flags.BoolVar(&f.asJSON, "json", false, "print one JSON object")
+	completeModules(cmd, &f.target)
 }
 
-func (f *moduleFlags) module() pgdbm.Module {
-	return pgdbm.Module{Name: f.name, Schema: f.schema, Files: os.DirFS(f.dir), Requires: f.requires, Extensions: f.extensions}
+// addAll adds --all, for commands that can do one module after the other.
+func (f *moduleFlags) addAll(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.all, "all", false, "all modules of pgdbm.toml, in their order")
+}
+
+// resolve finds out which modules are meant and where the database is, and looks
+// at nothing but the file and the folders.
+func (f *moduleFlags) resolve(cmd *cobra.Command) error {
+	if f.all {
+		for _, flag := range []string{"module", "dir", "schema", "requires", "schemas", "to"} {
+			if fl := cmd.Flags().Lookup(flag); fl != nil && fl.Changed {
+				return usageError{fmt.Errorf("--all and --%s exclude each other", flag)}
+			}
+		}
+	} else if f.name == "" {
+		if cmd.Flags().Lookup("all") != nil {
+			return usageError{errors.New("--module: required, or --all")}
+		}
+		return usageError{errors.New("--module: required")}
+	}
+	p, err := f.find()
+	if err != nil {
+		return err
+	}
+	f.place = p
+	if f.chosen, err = f.choose(cmd); err != nil {
+		return usageError{err}
+	}
+	return f.database(p)
+}
+
+func (f *moduleFlags) choose(cmd *cobra.Command) ([]chosen, error) {
+	file := f.place.file
+	if !f.all {
+		var m *projectfile.Module
+		if file != nil {
+			m = file.Module(f.name)
+		}
+		c, err := f.chooseOne(cmd, m)
+		return []chosen{c}, err
+	}
+	if file == nil {
+		return nil, fmt.Errorf("--all: there is no %s", projectfile.DefaultPath)
+	}
+	modules, err := file.InOrder()
+	if err != nil {
+		return nil, err
+	}
+	if len(modules) == 0 {
+		return nil, fmt.Errorf("--all: %s has no modules", file.Path)
+	}
+	var list []chosen
+	for _, m := range modules {
+		c, err := f.chooseOne(cmd, m)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+// chooseOne takes from m, which is nil for a module that is not in the file, what
+// the flags leave open.
+func (f *moduleFlags) chooseOne(cmd *cobra.Command, m *projectfile.Module) (chosen, error) {
+	c := chosen{schema: f.schema, aliases: make(map[string]string)}
+	c.module = pgdbm.Module{Name: f.name, Requires: f.requires, Extensions: f.extensions}
+	dir := ""
+	if m == nil {
+		schema, err := f.place.env.Schema()
+		if err != nil {
+			return c, err
+		}
+		c.schema = cmp.Or(c.schema, schema, f.name)
+	} else {
+		schema, err := m.SchemaIn(f.place.env)
+		if err != nil {
+			return c, err
+		}
+		c.module.Name, c.schema = m.Name, cmp.Or(c.schema, schema)
+		if !cmd.Flags().Changed("requires") {
+			c.module.Requires = m.DependsOn
+		}
+		if !cmd.Flags().Changed("extension") {
+			c.module.Extensions = m.Extensions
+		}
+		if !cmd.Flags().Changed("dir") {
+			if dir, err = m.Dir(); err != nil {
+				return c, err
+			}
+		}
+	}
+	if dir == "" {
+		var err error
+		if dir, err = f.folder(cmd); err != nil {
+			return c, err
+		}
+	}
+	c.module.Schema, c.module.Files = c.schema, os.DirFS(dir)
+	for _, name := range c.module.Requires {
+		if f.place.file == nil {
+			break
+		}
+		if on := f.place.file.Module(name); on != nil {
+			schema, err := on.SchemaIn(f.place.env)
+			if err != nil {
+				return c, err
+			}
+			c.aliases[name] = schema
+		}
+	}
+	return c, nil
+}
+
+// folder is that of --dir, which must be there.
+func (f *moduleFlags) folder(cmd *cobra.Command) (string, error) {
+	info, err := os.Stat(f.dir)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a folder", f.dir)
+	}
+	if err == nil {
+		return f.dir, nil
+	}
+	err = fmt.Errorf("--dir: %w", err)
+	if file := f.place.file; file != nil && !cmd.Flags().Changed("dir") {
+		err = errors.Join(err, file.ErrNoModule(f.name)) // which would have said where
+	}
+	return "", err
+}
+
+// module is the one that was chosen.
+func (f *moduleFlags) module() pgdbm.Module { return f.chosen[0].module }
+
+func (c *chosen) handle(pool *pgdbm.Pool) (*pgdbm.DB, error) {
+	return pool.Handle(pgdbm.HandleConfig{Schema: c.schema, Aliases: c.aliases})
 }
 
 // run calls fn with the handle of the schema.
 func (f *moduleFlags) run(cmd *cobra.Command, fn func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error) error {
 	return f.withPool(cmd, func(ctx context.Context, pool *pgdbm.Pool) error {
-		schema := f.schema
-		if schema == "" {
-			schema = f.name
-		}
-		db, err := pool.Schema(schema)
+		db, err := f.chosen[0].handle(pool)
 		if err != nil {
 			return err
 		}
@@ -73,20 +217,8 @@ func (f *moduleFlags) run(cmd *cobra.Command, fn func(ctx context.Context, db *p
 }
 
 func (f *moduleFlags) withPool(cmd *cobra.Command, fn func(ctx context.Context, pool *pgdbm.Pool) error) error {
-	if f.name == "" {
-		return usageError{errors.New("--module: required")}
-	}
-	if info, err := os.Stat(f.dir); err != nil {
-		return usageError{fmt.Errorf("--dir: %w", err)}
-	} else if !info.IsDir() {
-		return usageError{fmt.Errorf("--dir: %s is not a folder", f.dir)}
-	}
-	url := f.url
-	if url == "" {
-		url = os.Getenv("DATABASE_URL")
-	}
-	if url == "" {
-		return usageError{errors.New("--url: required, as DATABASE_URL is not set")}
+	if err := f.resolve(cmd); err != nil {
+		return err
 	}
 	ctx := cmd.Context()
 	if f.timeout > 0 {
@@ -94,14 +226,7 @@ func (f *moduleFlags) withPool(cmd *cobra.Command, fn func(ctx context.Context, 
 		ctx, cancel = context.WithTimeout(ctx, f.timeout)
 		defer cancel()
 	}
-	level := slog.LevelWarn
-	if f.verbose {
-		level = slog.LevelInfo
-	}
-	pool, err := pgdbm.Open(ctx, pgdbm.Config{
-		URL: url, ApplicationName: "pgdbm migrate", MaxConns: 8,
-		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
-	})
+	pool, err := f.place.open(ctx, cmd, f.verbose)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
 	"github.com/pgdbm/pgdbm/migrate"
 )
 
@@ -29,6 +31,7 @@ and the files do not go together.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.From = migrate.Tool(from)
 			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+				o.Table = cmp.Or(o.Table, pythonTable(f.place.file, o.From))
 				res, err := migrate.Adopt(ctx, db, m, &o)
 				out := cmd.OutOrStdout()
 				if f.asJSON {
@@ -40,7 +43,7 @@ and the files do not go together.`,
 						DryRun   bool       `json:"dry_run"`
 						Recorded []fileJSON `json:"recorded"`
 						Error    string     `json:"error,omitempty"`
-					}{Module: f.name, Schema: db.Schema(), DryRun: o.DryRun, Recorded: []fileJSON{}}
+					}{Module: m.Name, Schema: db.Schema(), DryRun: o.DryRun, Recorded: []fileJSON{}}
 					if err != nil {
 						j.Error = err.Error()
 					} else {
@@ -68,4 +71,14 @@ and the files do not go together.`,
 	cmd.Flags().StringVar(&o.Table, "table", "", "its `table`, if it has not the usual name")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be recorded, and write nothing")
 	return cmd
+}
+
+// pythonTable is the table that the file names, which is that of the Python pgdbm.
+// Where no tool is named it counts only when it is not the usual one, which is
+// looked for in any case.
+func pythonTable(f *projectfile.File, from migrate.Tool) string {
+	if f == nil || from != migrate.PythonPgdbm && (from != "" || f.MigrationsTable == "schema_migrations") {
+		return ""
+	}
+	return f.MigrationsTable
 }

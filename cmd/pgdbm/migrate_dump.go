@@ -34,11 +34,7 @@ pg_dump, of the server's version or a newer one, on the PATH.`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
-				url := f.url
-				if url == "" {
-					url = os.Getenv("DATABASE_URL")
-				}
-				text, err := dumpSchema(ctx, url, db, m)
+				text, err := dumpSchema(ctx, libpqText(f.place.config), db, m)
 				switch {
 				case err != nil:
 					return fmt.Errorf("dump schema %s: %w", db.Schema(), err)

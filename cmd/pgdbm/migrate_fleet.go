@@ -108,6 +108,7 @@ func upFleet(cmd *cobra.Command, f *moduleFlags, fleet *fleetFlags, shard migrat
 		began := time.Now()
 		res, err := migrate.Fleet(ctx, pool, f.module(), schemas, &migrate.FleetOptions{
 			Workers: fleet.workers, MaxFailures: fleet.maxFailures, Shard: shard,
+			Aliases:  f.chosen[0].aliases,
 			Progress: func(e migrate.FleetEvent) { bar.show(e.Done, e.Total, e.Schema) },
 		})
 		bar.end()
@@ -182,7 +183,7 @@ func planFleet(cmd *cobra.Command, f *moduleFlags, fleet *fleetFlags, shard migr
 		if err != nil {
 			return err
 		}
-		plan, err := migrate.FleetPlan(ctx, pool, f.module(), schemas, &migrate.FleetOptions{Shard: shard})
+		plan, err := migrate.FleetPlan(ctx, pool, f.module(), schemas, &migrate.FleetOptions{Shard: shard, Aliases: f.chosen[0].aliases})
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,8 @@ import (
 )
 
 func newMigrateLint() *cobra.Command {
-	var dir, level string
+	var t target
+	var dir, module, level string
 	var o sqllint.Options
 	var asJSON, asSARIF bool
 	cmd := &cobra.Command{
@@ -38,6 +39,15 @@ It exits with 1 when it finds something of the level of --severity or above.`,
 				return usageError{fmt.Errorf("--postgres: %d is none of 14 to 18", o.Postgres)}
 			case asJSON && asSARIF:
 				return usageError{errors.New("--json and --sarif exclude each other")}
+			}
+			m, err := t.moduleOf(cmd, module)
+			if err != nil {
+				return err
+			}
+			if m != nil {
+				if dir, err = m.Dir(); err != nil {
+					return usageError{err}
+				}
 			}
 			if info, err := os.Stat(dir); err != nil {
 				return usageError{fmt.Errorf("--dir: %w", err)}
@@ -74,6 +84,9 @@ It exits with 1 when it finds something of the level of --severity or above.`,
 			return err
 		},
 	}
+	t.addFile(cmd)
+	cmd.Flags().StringVar(&module, "module", "", "`name` of a module in pgdbm.toml, for its folder")
+	completeModules(cmd, &t)
 	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations")
 	cmd.Flags().StringVar(&level, "severity", "warning", "`level`: notice, warning, error")
 	cmd.Flags().BoolVar(&o.Tenant, "tenant", false, "the module lives in very many schemas")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,8 @@ func newMigratePlan() *cobra.Command {
 		Short: "Show what up would apply",
 		Long:  `plan shows what up would apply, or why it would refuse. It changes nothing.`,
 		Example: `  pgdbm migrate plan --module billing --check
-  pgdbm migrate plan --module billing --schemas 'tenant_*'`,
+  pgdbm migrate plan --module billing --schemas 'tenant_*'
+  pgdbm migrate plan --all`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			shard, err := fleet.check(&f)
@@ -38,41 +40,43 @@ func newMigratePlan() *cobra.Command {
 			if len(fleet.schemas) > 0 {
 				return planFleet(cmd, &f, &fleet, shard, check)
 			}
-			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+			return f.eachModule(cmd, false, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) (report, error) {
 				plan, err := migrate.Plan(ctx, db, m, nil)
 				if err != nil {
-					return err
+					return nil, err
 				}
-				out := cmd.OutOrStdout()
-				if f.asJSON {
-					err = writeJSON(out, struct {
-						Module   string     `json:"module"`
-						Schema   string     `json:"schema"`
-						Pending  []fileJSON `json:"pending"`
-						Warnings []string   `json:"warnings,omitempty"`
-					}{plan.Module, plan.Schema, filesJSON(plan.Pending), warningTexts(plan.Warnings)})
-				} else {
-					for _, p := range plan.Pending {
-						fmt.Fprintf(out, "pending   %s\n", p.File)
-					}
-					for _, w := range warningTexts(plan.Warnings) {
-						fmt.Fprintf(out, "warning   %s\n", w)
-					}
-					if len(plan.Pending) == 0 {
-						fmt.Fprintf(out, "module %s in schema %s: nothing to do\n", plan.Module, plan.Schema)
-					}
-				}
-				if err == nil && check && len(plan.Pending) > 0 {
+				if check && len(plan.Pending) > 0 {
 					err = errPending
 				}
-				return err
+				return planJSON{plan.Module, plan.Schema, filesJSON(plan.Pending), warningTexts(plan.Warnings)}, err
 			})
 		},
 	}
 	f.add(cmd)
+	f.addAll(cmd)
 	fleet.addSelection(cmd)
 	addCheck(cmd, &check)
 	return cmd
+}
+
+type planJSON struct {
+	Module   string     `json:"module"`
+	Schema   string     `json:"schema"`
+	Pending  []fileJSON `json:"pending"`
+	Warnings []string   `json:"warnings,omitempty"`
+}
+
+func (j planJSON) write(out io.Writer) error {
+	for _, p := range j.Pending {
+		fmt.Fprintf(out, "pending   %s\n", p.File)
+	}
+	for _, w := range j.Warnings {
+		fmt.Fprintf(out, "warning   %s\n", w)
+	}
+	if len(j.Pending) == 0 {
+		fmt.Fprintf(out, "module %s in schema %s: nothing to do\n", j.Module, j.Schema)
+	}
+	return nil
 }
 
 type versionJSON struct {
@@ -100,8 +104,8 @@ func versionsJSON(versions []migrate.Version) []versionJSON {
 	return list
 }
 
-func versionRows(versions []migrate.Version) (rows [][]string) {
-	for _, v := range versionsJSON(versions) {
+func versionRows(versions []versionJSON) (rows [][]string) {
+	for _, v := range versions {
 		at := "-"
 		if v.At != nil {
 			at = v.At.Local().Format("2006-01-02 15:04:05")
@@ -121,49 +125,46 @@ func newMigrateStatus() *cobra.Command {
 		Short: "Show where each version stands",
 		Long: `status compares the files with what is recorded. It changes nothing. It exits
 with 3 when up would refuse, and with --check with 4 when something is pending.`,
-		Example: "  pgdbm migrate status --module billing\n  pgdbm migrate status --module billing --check --json",
+		Example: "  pgdbm migrate status --module billing --check --json\n  pgdbm migrate status --all",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+			return f.eachModule(cmd, false, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) (report, error) {
 				status, err := migrate.Status(ctx, db, m, nil)
 				if err != nil {
-					return err
+					return nil, err
 				}
-				out := cmd.OutOrStdout()
-				if f.asJSON {
-					problem := ""
-					if status.Problem != nil {
-						problem = status.Problem.Error()
-					}
-					err = writeJSON(out, struct {
-						Module   string        `json:"module"`
-						Schema   string        `json:"schema"`
-						Versions []versionJSON `json:"versions"`
-						Pending  bool          `json:"pending"`
-						Problem  string        `json:"problem,omitempty"`
-						Warnings []string      `json:"warnings,omitempty"`
-					}{status.Module, status.Schema, versionsJSON(status.Versions), status.Pending(), problem, warningTexts(status.Warnings)})
-				} else {
-					err = writeTable(out, versionHead, versionRows(status.Versions))
-					for _, w := range warningTexts(status.Warnings) {
-						fmt.Fprintf(out, "warning: %s\n", w)
-					}
-				}
+				j := statusJSON{status.Module, status.Schema, versionsJSON(status.Versions), status.Pending(), "", warningTexts(status.Warnings)}
 				switch {
-				case err != nil:
-					return err
 				case status.Problem != nil:
-					return status.Problem
+					j.Problem, err = status.Problem.Error(), status.Problem
 				case check && status.Pending():
-					return errPending
+					err = errPending
 				}
-				return nil
+				return j, err
 			})
 		},
 	}
 	f.add(cmd)
+	f.addAll(cmd)
 	addCheck(cmd, &check)
 	return cmd
+}
+
+type statusJSON struct {
+	Module   string        `json:"module"`
+	Schema   string        `json:"schema"`
+	Versions []versionJSON `json:"versions"`
+	Pending  bool          `json:"pending"`
+	Problem  string        `json:"problem,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"`
+}
+
+func (j statusJSON) write(out io.Writer) error {
+	err := writeTable(out, versionHead, versionRows(j.Versions))
+	for _, w := range j.Warnings {
+		fmt.Fprintf(out, "warning: %s\n", w)
+	}
+	return err
 }
 
 func newMigrateHistory() *cobra.Command {
@@ -244,20 +245,20 @@ that it does stays.`,
 		Example: "  pgdbm migrate verify --module billing\n  pgdbm migrate verify --module billing --schema tenant_7 --against tenant_1",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+			if against != "" && f.all {
+				return usageError{errors.New("--all and --against exclude each other")}
+			}
+			return f.eachModule(cmd, false, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) (report, error) {
 				var o migrate.VerifyOptions
 				if against != "" {
 					var err error
 					if o.Against, err = db.Pool().Schema(against); err != nil {
-						return usageError{fmt.Errorf("--against: %w", err)}
+						return nil, usageError{fmt.Errorf("--against: %w", err)}
 					}
 				}
 				res, err := migrate.Verify(ctx, db, m, &o)
 				if err != nil {
-					return err
-				}
-				if err := reportVerify(cmd, f.asJSON, res); err != nil {
-					return err
+					return nil, err
 				}
 				pending := false
 				for _, v := range res.Versions {
@@ -265,65 +266,73 @@ that it does stays.`,
 				}
 				switch {
 				case !res.OK():
-					return codedError{exitDrift, fmt.Errorf("module %s in schema %s is not as it should be", res.Module, res.Schema)}
+					err = codedError{exitDrift, fmt.Errorf("module %s in schema %s is not as it should be", res.Module, res.Schema)}
 				case check && pending:
-					return errPending
+					err = errPending
 				}
-				return nil
+				return verifyReport(res), err
 			})
 		},
 	}
 	f.add(cmd)
+	f.addAll(cmd)
 	addCheck(cmd, &check)
 	cmd.Flags().StringVar(&against, "against", "", "`schema` to compare with, instead of the files")
 	return cmd
 }
 
-func reportVerify(cmd *cobra.Command, asJSON bool, res *migrate.VerifyResult) error {
-	out := cmd.OutOrStdout()
-	notCompared := ""
-	if res.NotCompared != nil {
-		notCompared = res.NotCompared.Error()
-	}
-	if asJSON {
-		type difference struct {
-			Kind string `json:"kind"`
-			Name string `json:"name"`
-			Want string `json:"want,omitempty"`
-			Have string `json:"have,omitempty"`
-		}
-		list := []difference{}
-		for _, d := range res.Differences {
-			list = append(list, difference(d))
-		}
-		return writeJSON(out, struct {
-			Module      string        `json:"module"`
-			Schema      string        `json:"schema"`
-			OK          bool          `json:"ok"`
-			Versions    []versionJSON `json:"versions"`
-			Problems    []string      `json:"problems"`
-			Differences []difference  `json:"differences"`
-			NotCompared string        `json:"not_compared,omitempty"`
-		}{res.Module, res.Schema, res.OK(), versionsJSON(res.Versions), texts(res.Problems), list, notCompared})
-	}
-	for _, problem := range res.Problems {
-		fmt.Fprintf(out, "history: %v\n", problem)
-	}
+type differenceJSON struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	Want string `json:"want,omitempty"`
+	Have string `json:"have,omitempty"`
+}
+
+type verifyJSON struct {
+	Module      string           `json:"module"`
+	Schema      string           `json:"schema"`
+	OK          bool             `json:"ok"`
+	Versions    []versionJSON    `json:"versions"`
+	Problems    []string         `json:"problems"`
+	Differences []differenceJSON `json:"differences"`
+	NotCompared string           `json:"not_compared,omitempty"`
+}
+
+func verifyReport(res *migrate.VerifyResult) verifyJSON {
+	j := verifyJSON{Module: res.Module, Schema: res.Schema, OK: res.OK(), Versions: versionsJSON(res.Versions),
+		Problems: texts(res.Problems), Differences: []differenceJSON{}}
 	for _, d := range res.Differences {
-		switch {
-		case d.Have == "":
-			fmt.Fprintf(out, "missing:    %s %s\n  want  %s\n", d.Kind, d.Name, d.Want)
-		case d.Want == "":
-			fmt.Fprintf(out, "unexpected: %s %s\n  have  %s\n", d.Kind, d.Name, d.Have)
-		default:
-			fmt.Fprintf(out, "different:  %s %s\n  want  %s\n  have  %s\n", d.Kind, d.Name, d.Want, d.Have)
-		}
+		j.Differences = append(j.Differences, differenceJSON(d))
 	}
-	if notCompared != "" {
-		fmt.Fprintf(out, "schema not compared: %s\n", notCompared)
+	if res.NotCompared != nil {
+		j.NotCompared = res.NotCompared.Error()
 	}
-	if res.OK() {
-		fmt.Fprintf(out, "module %s in schema %s is as its files say\n", res.Module, res.Schema)
+	return j
+}
+
+func (j verifyJSON) write(out io.Writer) error {
+	for _, problem := range j.Problems {
+		fmt.Fprintf(out, "history: %s\n", problem)
+	}
+	for _, d := range j.Differences {
+		d.write(out)
+	}
+	if j.NotCompared != "" {
+		fmt.Fprintf(out, "schema not compared: %s\n", j.NotCompared)
+	}
+	if j.OK {
+		fmt.Fprintf(out, "module %s in schema %s is as its files say\n", j.Module, j.Schema)
 	}
 	return nil
+}
+
+func (d differenceJSON) write(out io.Writer) {
+	switch {
+	case d.Have == "":
+		fmt.Fprintf(out, "missing:    %s %s\n  want  %s\n", d.Kind, d.Name, d.Want)
+	case d.Want == "":
+		fmt.Fprintf(out, "unexpected: %s %s\n  have  %s\n", d.Kind, d.Name, d.Have)
+	default:
+		fmt.Fprintf(out, "different:  %s %s\n  want  %s\n  have  %s\n", d.Kind, d.Name, d.Want, d.Have)
+	}
 }

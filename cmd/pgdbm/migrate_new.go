@@ -18,7 +18,8 @@ import (
 var migrationName = regexp.MustCompile(`^[a-z0-9][a-z0-9_]*$`)
 
 func newMigrateNew() *cobra.Command {
-	var dir string
+	var t target
+	var dir, module string
 	var down, noTransaction, timestamp, repeatable, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "new NAME",
@@ -26,7 +27,8 @@ func newMigrateNew() *cobra.Command {
 		Long: `new writes a migration that does nothing yet, numbered behind those of the
 folder in their style: 004_name.sql, V4__name.sql or 20060102150405_name.sql;
 with --repeatable R__name.sql, for a view or a function.`,
-		Example: "  pgdbm migrate new add_invoices\n  pgdbm migrate new add_invoices --dir billing/migrations --down",
+		Example: `  pgdbm migrate new add_invoices --module billing
+  pgdbm migrate new add_invoices --dir billing/migrations --down`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{errors.New("new needs one name, such as add_invoices")}
@@ -41,7 +43,14 @@ with --repeatable R__name.sql, for a view or a function.`,
 			if repeatable && (down || noTransaction || timestamp) {
 				return usageError{errors.New("--repeatable excludes --down, --no-transaction and --timestamp")}
 			}
-			head, err := "R__", error(nil)
+			m, err := t.moduleOf(cmd, module)
+			if err != nil {
+				return err
+			}
+			if m != nil {
+				dir = m.Path()
+			}
+			head := "R__"
 			if !repeatable {
 				head, err = nextNumber(dir, timestamp, time.Now().UTC())
 			}
@@ -61,6 +70,9 @@ with --repeatable R__name.sql, for a view or a function.`,
 			return nil
 		},
 	}
+	t.addFile(cmd)
+	cmd.Flags().StringVar(&module, "module", "", "`name` of a module in pgdbm.toml, for its folder")
+	completeModules(cmd, &t)
 	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations")
 	cmd.Flags().BoolVar(&down, "down", false, "with a part that reverts it")
 	cmd.Flags().BoolVar(&noTransaction, "no-transaction", false, "for CREATE INDEX CONCURRENTLY and its like")

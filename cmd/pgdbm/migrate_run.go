@@ -26,12 +26,20 @@ type changeJSON struct {
 
 // report writes what was done, and returns err.
 func (c changeJSON) report(out io.Writer, asJSON bool, err error) error {
+	c.fail(err)
 	if asJSON {
-		if err != nil {
-			c.Error = err.Error()
-		}
 		return errors.Join(err, writeJSON(out, c))
 	}
+	return errors.Join(err, c.write(out))
+}
+
+func (c *changeJSON) fail(err error) {
+	if err != nil {
+		c.Error = err.Error()
+	}
+}
+
+func (c changeJSON) write(out io.Writer) error {
 	for _, part := range []struct {
 		verb  string
 		files []fileJSON
@@ -43,10 +51,10 @@ func (c changeJSON) report(out io.Writer, asJSON bool, err error) error {
 	for _, w := range c.Warnings {
 		fmt.Fprintf(out, "warning   %s\n", w)
 	}
-	if err == nil && len(c.Reverted)+len(c.Applied)+len(c.Recorded) == 0 {
+	if c.Error == "" && len(c.Reverted)+len(c.Applied)+len(c.Recorded) == 0 {
 		fmt.Fprintf(out, "module %s in schema %s: nothing to do\n", c.Module, c.Schema)
 	}
-	return err
+	return nil
 }
 
 func warningTexts(ws []migrate.Warning) (texts []string) {
@@ -64,12 +72,14 @@ func newMigrateUp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Apply what is pending",
-		Long: `up applies the pending migrations in order, each in its own transaction.
+		Long: `up applies the pending migrations in order, each in its own transaction. With
+--all it goes from module to module and stops at the first that fails.
 
 With --schemas it brings many schemas up to date, and creates those that are
 named and do not exist. It exits with 6 when some of them were not to be had.`,
 		Example: `  pgdbm migrate up --module billing --url postgres://localhost/app
   pgdbm migrate up --module billing --to 12
+  pgdbm migrate up --all --env test
   pgdbm migrate up --module billing --schemas 'tenant_*' --max-failures 10`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -86,21 +96,23 @@ named and do not exist. It exits with 6 when some of them were not to be had.`,
 				}
 				return upFleet(cmd, &f, &fleet, shard)
 			}
-			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+			return f.eachModule(cmd, true, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) (report, error) {
 				o := migrate.UpOptions{
 					To: to, LockTimeout: lock.lockTimeout, LockAttempts: lock.lockAttempts,
 					StatementTimeout: lock.statementTimeout, ThroughPooler: lock.throughPooler,
 				}
 				res, err := migrate.Up(ctx, db, m, &o)
-				c := changeJSON{Module: f.name, Schema: db.Schema()}
+				c := changeJSON{Module: m.Name, Schema: db.Schema()}
 				if res != nil {
 					c.Applied, c.Warnings = filesJSON(res.Applied), warningTexts(res.Warnings)
 				}
-				return c.report(cmd.OutOrStdout(), f.asJSON, err)
+				c.fail(err)
+				return c, err
 			})
 		},
 	}
 	f.add(cmd)
+	f.addAll(cmd)
 	lock.add(cmd)
 	fleet.add(cmd)
 	cmd.Flags().StringVar(&to, "to", "", "`version` to end with")
@@ -112,7 +124,7 @@ func newMigrateDown() *cobra.Command {
 	var lock lockFlags
 	var to string
 	var steps int
-	var yes bool
+	var agree consent
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Revert the newest versions",
@@ -126,7 +138,7 @@ asks, or takes --yes.`,
 				return err
 			}
 			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
-				if err := confirm(cmd, yes, fmt.Sprintf("Revert migrations of %s in schema %s?", f.name, db.Schema())); err != nil {
+				if err := agree.ask(cmd, f.place, fmt.Sprintf("Revert migrations of %s in schema %s?", f.name, db.Schema())); err != nil {
 					return err
 				}
 				o := migrate.DownOptions{
@@ -134,7 +146,7 @@ asks, or takes --yes.`,
 					StatementTimeout: lock.statementTimeout, ThroughPooler: lock.throughPooler,
 				}
 				res, err := migrate.Down(ctx, db, m, &o)
-				c := changeJSON{Module: f.name, Schema: db.Schema()}
+				c := changeJSON{Module: m.Name, Schema: db.Schema()}
 				if res != nil {
 					c.Reverted = filesJSON(res.Reverted)
 				}
@@ -146,7 +158,7 @@ asks, or takes --yes.`,
 	lock.add(cmd)
 	cmd.Flags().StringVar(&to, "to", "", "newest `version` afterwards, 0 for none")
 	cmd.Flags().IntVar(&steps, "steps", 0, "how many versions, the newest first (default 1)")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	agree.add(cmd)
 	return cmd
 }
 
@@ -154,7 +166,7 @@ func newMigrateRedo() *cobra.Command {
 	var f moduleFlags
 	var lock lockFlags
 	var steps int
-	var yes bool
+	var agree consent
 	cmd := &cobra.Command{
 		Use:     "redo",
 		Short:   "Revert the newest versions and apply them again",
@@ -166,7 +178,7 @@ func newMigrateRedo() *cobra.Command {
 				return err
 			}
 			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
-				if err := confirm(cmd, yes, fmt.Sprintf("Repeat migrations of %s in schema %s?", f.name, db.Schema())); err != nil {
+				if err := agree.ask(cmd, f.place, fmt.Sprintf("Repeat migrations of %s in schema %s?", f.name, db.Schema())); err != nil {
 					return err
 				}
 				o := migrate.RedoOptions{
@@ -174,7 +186,7 @@ func newMigrateRedo() *cobra.Command {
 					StatementTimeout: lock.statementTimeout, ThroughPooler: lock.throughPooler,
 				}
 				res, err := migrate.Redo(ctx, db, m, &o)
-				c := changeJSON{Module: f.name, Schema: db.Schema()}
+				c := changeJSON{Module: m.Name, Schema: db.Schema()}
 				if res != nil {
 					c.Reverted, c.Applied = filesJSON(res.Reverted), filesJSON(res.Applied)
 				}
@@ -185,7 +197,7 @@ func newMigrateRedo() *cobra.Command {
 	f.add(cmd)
 	lock.add(cmd)
 	cmd.Flags().IntVar(&steps, "steps", 0, "how many versions, the newest ones (default 1)")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	agree.add(cmd)
 	return cmd
 }
 
@@ -202,7 +214,7 @@ another tool, or a hand, has brought there. "verify" tells whether that is so.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
 				res, err := migrate.Baseline(ctx, db, m, &migrate.BaselineOptions{To: to})
-				c := changeJSON{Module: f.name, Schema: db.Schema()}
+				c := changeJSON{Module: m.Name, Schema: db.Schema()}
 				if res != nil {
 					c.Recorded = filesJSON(res.Recorded)
 				}
@@ -275,7 +287,8 @@ func repairReport(res *migrate.RepairResult) any {
 
 func newMigrateRemove() *cobra.Command {
 	var f moduleFlags
-	var keep, yes bool
+	var keep bool
+	var agree consent
 	cmd := &cobra.Command{
 		Use:   "remove",
 		Short: "End a module: drop its schema and forget its history",
@@ -289,7 +302,7 @@ refuses while another module needs it. It asks, or takes --yes.`,
 				if keep {
 					question = fmt.Sprintf("Forget the history of %s in schema %s?", f.name, db.Schema())
 				}
-				if err := confirm(cmd, yes, question); err != nil {
+				if err := agree.ask(cmd, f.place, question); err != nil {
 					return err
 				}
 				res, err := migrate.Remove(ctx, db, m, &migrate.RemoveOptions{KeepObjects: keep})
@@ -314,6 +327,6 @@ refuses while another module needs it. It asks, or takes --yes.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&keep, "keep-objects", false, "forget the history only")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	agree.add(cmd)
 	return cmd
 }

@@ -21,6 +21,7 @@ import (
 )
 
 func newMigrateSquash() *cobra.Command {
+	var t target
 	var dir, module, name string
 	var extensions []string
 	var data, asJSON bool
@@ -43,6 +44,13 @@ the server's version or a newer one.`,
 			}
 			if !migrationName.MatchString(name) {
 				return usageError{fmt.Errorf("--name: %q is not letters, digits and _", name)}
+			}
+			if f, err := t.file(); err != nil {
+				return err
+			} else if f != nil && f.Module(module) != nil && !cmd.Flags().Changed("dir") {
+				if dir, err = f.Module(module).Dir(); err != nil {
+					return usageError{err}
+				}
 			}
 			old, err := readVersions(dir)
 			if err != nil {
@@ -71,8 +79,10 @@ the server's version or a newer one.`,
 			return nil
 		},
 	}
+	t.addFile(cmd)
 	cmd.Flags().StringVar(&dir, "dir", "migrations", "`folder` of the migrations")
 	cmd.Flags().StringVar(&module, "module", "", "the module's `name`")
+	completeModules(cmd, &t)
 	cmd.Flags().StringVar(&name, "name", "squash", "its `name`, without number")
 	cmd.Flags().StringSliceVar(&extensions, "extension", nil, "`extensions` that the module needs")
 	cmd.Flags().BoolVar(&data, "data", false, "put the rows that migrations insert into the file")

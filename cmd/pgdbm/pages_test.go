@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/choose"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/pages"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
 	"github.com/pgdbm/pgdbm/docs"
 )
 
@@ -53,6 +55,10 @@ func TestShellOfPagesRuns(t *testing.T) {
 			case "sh":
 				blocks++
 				script += b.Text
+			case "toml":
+				if _, err := projectfile.Parse(fmt.Sprintf("%s, from line %d", name, b.Line+1), []byte(b.Text)); err != nil {
+					t.Error(err)
+				}
 			case "go", "sql", "text", "console":
 			default:
 				t.Errorf("%s:%d: a block in %q, which no test runs", name, b.Line, b.Language)
