@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
 	"github.com/pgdbm/pgdbm/migrate"
 )
 
@@ -21,6 +22,8 @@ const (
 
 // usageError marks errors of the command line itself.
 type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 // codedError is an error with an exit code of its own. An empty one has been
 // said already.
@@ -76,11 +79,18 @@ func hint(err error) string {
 		{migrate.ErrLocked, "another migration is at work: wait, or raise --timeout"},
 		{migrate.ErrPooled, "connect to the server itself for files outside a transaction, or pass --through-pooler"},
 		{migrate.ErrHistory, "bring the other tool's table and the files together first, with that tool"},
+		{errInUse, "end the programs that are connected, or pass --force, which ends their sessions"},
 		{migrate.ErrNoDown, "write what reverts it, into a .down.sql file or behind a line -- pgdbm:down"},
 	} {
 		if errors.Is(err, h.target) {
 			return h.text
 		}
+	}
+	if _, ok := errors.AsType[*projectfile.Error](err); ok {
+		return "pgdbm docs configuration has the keys of the file"
+	}
+	if c, ok := errors.AsType[*connectError](err); ok {
+		return c.hint()
 	}
 	return ""
 }

@@ -37,6 +37,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CHECKOUT", root)
 			if s, serverErr := server(); serverErr == nil {
 				env.Setenv("SERVER", s.URL(""))
+				config, err := pgx.ParseConfig(s.URL(""))
+				if err != nil {
+					return err
+				}
+				env.Setenv("SOCKET", config.Host)
 				env.Setenv("DATABASE", pgdbmtest.URL(t))
 			}
 			return err
@@ -46,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"choosejson":     chooseJSON,
 			"exitcode":       exitCode,
 			"checkserver":    checkServer,
+			"holddatabase":   holdDatabase,
 			"leavedatabases": leaveDatabases,
 			"sql":            execSQL,
 		},
@@ -91,6 +97,17 @@ func execSQL(ts *testscript.TestScript, neg bool, args []string) {
 	defer conn.Close(ctx)
 	_, err = conn.PgConn().Exec(ctx, args[0]).ReadAll()
 	ts.Check(err)
+}
+
+// holdDatabase connects to a database of the server until the script ends.
+func holdDatabase(ts *testscript.TestScript, neg bool, args []string) {
+	config, err := pgx.ParseConfig(ts.Getenv("SERVER"))
+	ts.Check(err)
+	config.Database = args[0]
+	config.RuntimeParams["application_name"] = "holder"
+	conn, err := pgx.ConnectConfig(context.Background(), config)
+	ts.Check(err)
+	ts.Defer(func() { conn.Close(context.Background()) })
 }
 
 // leaveDatabases makes what tests of a dead process leave behind.

@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
 // jsonVersion is the number of the shape of what --json prints. It grows when a
@@ -29,13 +30,78 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// writeTable writes rows under a head, in columns.
+// columns is how wide a line of output may be.
+const columns = 80
+
+// writeTable writes rows under a head, which may be nil, in columns. Cells of a
+// table that would be too wide go on in the next line, at a space if they have
+// one, so that nothing is cut off.
 func writeTable(w io.Writer, head []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{head}, rows...) {
-		fmt.Fprintln(t, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+	if head != nil {
+		rows = append([][]string{head}, rows...)
 	}
-	return t.Flush()
+	widths := columnWidths(rows)
+	var out strings.Builder
+	for _, row := range rows {
+		cells, height := make([][]string, len(row)), 1
+		for i, cell := range row {
+			cells[i] = fold(cell, widths[i])
+			height = max(height, len(cells[i]))
+		}
+		for n := range height {
+			var line strings.Builder
+			for i := range cells {
+				text := ""
+				if n < len(cells[i]) {
+					text = cells[i][n]
+				}
+				fmt.Fprintf(&line, "%-*s  ", widths[i], text)
+			}
+			out.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+		}
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// columnWidths are the widths that the cells need, the largest of them reduced
+// until all fit.
+func columnWidths(rows [][]string) []int {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	total := 2 * (len(widths) - 1)
+	for _, width := range widths {
+		total += width
+	}
+	for ; total > columns; total-- {
+		widest := slices.Index(widths, slices.Max(widths))
+		widths[widest]--
+	}
+	return widths
+}
+
+// fold cuts a text into lines.
+func fold(text string, width int) (lines []string) {
+	runes := []rune(text)
+	for len(runes) > width {
+		end, next := width, width
+		for i := width; i > 0; i-- {
+			if runes[i] == ' ' {
+				end, next = i, i+1
+				break
+			}
+		}
+		lines = append(lines, string(runes[:end]))
+		runes = runes[next:]
+	}
+	return append(lines, string(runes))
 }
 
 // since says how long ago something was, in its largest unit.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
@@ -21,7 +22,7 @@ type target struct{ url, config, env string }
 
 // add adds the flags.
 func (t *target) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.url, "url", "", "`URL`; else that of pgdbm.toml, or DATABASE_URL")
+	cmd.Flags().StringVar(&t.url, "url", "", "`URL` of the database; else that of pgdbm.toml")
 	t.addFile(cmd)
 	cmd.Flags().StringVar(&t.env, "env", "", "`environment` in the file; else PGDBM_ENV")
 	complete(cmd, "env", func(f *projectfile.File) (names []string) {
@@ -34,7 +35,7 @@ func (t *target) add(cmd *cobra.Command) {
 
 // addFile adds the flag for commands that need no database.
 func (t *target) addFile(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.config, "config", "", "`file`; else PGDBM_CONFIG, or pgdbm.toml here")
+	cmd.Flags().StringVar(&t.config, "config", "", "`file` to read; else PGDBM_CONFIG or pgdbm.toml")
 }
 
 // complete offers names of the file for a flag.
@@ -113,6 +114,15 @@ func (t *target) find() (*place, error) {
 	return p, nil
 }
 
+// findDatabase is find and the database.
+func (t *target) findDatabase() (*place, error) {
+	p, err := t.find()
+	if err == nil {
+		err = t.database(p)
+	}
+	return p, err
+}
+
 // database completes what find has found.
 func (t *target) database(p *place) (err error) {
 	switch url := os.Getenv("DATABASE_URL"); {
@@ -188,6 +198,23 @@ type connectError struct {
 
 func (e *connectError) Error() string { return fmt.Sprintf("database of %s: %v", e.source, e.err) }
 func (e *connectError) Unwrap() error { return e.err }
+
+// hint is what to do about it.
+func (e *connectError) hint() string {
+	if refused, ok := errors.AsType[*pgconn.PgError](e.err); ok {
+		switch refused.Code {
+		case noSuchDatabase:
+			return "pgdbm db create creates it"
+		case wrongPassword, "28000":
+			return "check user and password of " + e.source + ", and the server's pg_hba.conf"
+		}
+		return ""
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](e.err); ok {
+		return "check that the server runs, and host and port of " + e.source
+	}
+	return ""
+}
 
 // moduleOf returns the module of a name in the file, or nil when no name is given
 // or --dir is, which says enough.
