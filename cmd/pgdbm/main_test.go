@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"checkserver":    checkServer,
 			"holddatabase":   holdDatabase,
 			"leavedatabases": leaveDatabases,
+			"query":          querySQL,
 			"sql":            execSQL,
 		},
 		Condition: func(name string) (bool, error) {
@@ -97,6 +98,19 @@ func execSQL(ts *testscript.TestScript, neg bool, args []string) {
 	defer conn.Close(ctx)
 	_, err = conn.PgConn().Exec(ctx, args[0]).ReadAll()
 	ts.Check(err)
+}
+
+// querySQL compares the one value of a query with a text: query SQL TEXT.
+func querySQL(ts *testscript.TestScript, neg bool, args []string) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("DATABASE"))
+	ts.Check(err)
+	defer conn.Close(ctx)
+	var got any
+	ts.Check(conn.QueryRow(ctx, args[0]).Scan(&got))
+	if neg || fmt.Sprint(got) != args[1] {
+		ts.Fatalf("got %v, want %s", got, args[1])
+	}
 }
 
 // holdDatabase connects to a database of the server until the script ends.

@@ -58,7 +58,7 @@ its own.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	color := colorFlag("auto")
 	root.PersistentFlags().Var(&color, "color", "colour the output: auto, always or never")
-	root.AddCommand(newChoose(), newDB(), newDemo(), newDocs(), newMigrate(), newNew(), newServer(), newSkills(), newTest())
+	root.AddCommand(newChoose(), newDB(), newDemo(), newDocs(), newMigrate(), newNew(), newSchema(), newServer(), newSkills(), newTest())
 	return root
 }
 
