@@ -155,7 +155,7 @@ func (f *moduleFlags) chooseOne(cmd *cobra.Command, m *projectfile.Module) (chos
 			c.module.Extensions = m.Extensions
 		}
 		if !cmd.Flags().Changed("dir") {
-			if dir, err = m.Dir(); err != nil {
+			if dir, err = m.Migrations(); err != nil {
 				return c, err
 			}
 		}

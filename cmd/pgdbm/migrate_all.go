@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/migrate"
 )
 
 // report is what a command has to say of one module: --json prints it as it is.
@@ -16,8 +17,9 @@ type report interface{ write(out io.Writer) error }
 
 // eachModule runs fn for the module that was chosen, or with --all for one after
 // the other, and prints what it reports, also beside an error. A nil report has
-// nothing to say. With stop the first error is the last module; without, all are
-// tried, and what is pending counts less than other errors.
+// nothing to say. With stop nothing begins unless all modules can be planned, and
+// the first error ends it; without, all are tried, and what is pending counts less
+// than other errors.
 func (f *moduleFlags) eachModule(cmd *cobra.Command, stop bool, fn func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) (report, error)) error {
 	return f.withPool(cmd, func(ctx context.Context, pool *pgdbm.Pool) error {
 		one := func(c *chosen) (report, error) {
@@ -40,6 +42,9 @@ func (f *moduleFlags) eachModule(cmd *cobra.Command, stop bool, fn func(ctx cont
 		}
 		a := allJSON{Modules: []any{}}
 		var errs []error
+		if stop {
+			errs = f.refusals(ctx, pool)
+		}
 		for i := range f.chosen {
 			c := &f.chosen[i]
 			if stop && len(errs) > 0 || ctx.Err() != nil {
@@ -63,6 +68,9 @@ func (f *moduleFlags) eachModule(cmd *cobra.Command, stop bool, fn func(ctx cont
 		}
 		err := worst(errs)
 		if f.asJSON {
+			if err != nil {
+				a.Error = err.Error()
+			}
 			return errors.Join(err, writeJSON(out, a))
 		}
 		for _, name := range a.Remaining {
@@ -72,10 +80,26 @@ func (f *moduleFlags) eachModule(cmd *cobra.Command, stop bool, fn func(ctx cont
 	})
 }
 
+// refusals are why modules would not be migrated.
+func (f *moduleFlags) refusals(ctx context.Context, pool *pgdbm.Pool) (errs []error) {
+	for i := range f.chosen {
+		c := &f.chosen[i]
+		db, err := c.handle(pool)
+		if err == nil {
+			_, err = migrate.Plan(ctx, db, c.module, nil)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
 // allJSON is what --all prints: what the command prints of each module.
 type allJSON struct {
 	Modules   []any    `json:"modules"`
-	Remaining []string `json:"remaining,omitempty"`
+	Remaining []string `json:"remaining,omitempty"` // not begun
+	Error     string   `json:"error,omitempty"`
 }
 
 // failureJSON stands for a module of which there is nothing but an error.

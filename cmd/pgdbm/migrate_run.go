@@ -73,7 +73,8 @@ func newMigrateUp() *cobra.Command {
 		Use:   "up",
 		Short: "Apply what is pending",
 		Long: `up applies the pending migrations in order, each in its own transaction. With
---all it goes from module to module and stops at the first that fails.
+--all it goes from module to module and stops at the first that fails; it does
+not begin when one of them would be refused.
 
 With --schemas it brings many schemas up to date, and creates those that are
 named and do not exist. It exits with 6 when some of them were not to be had.`,

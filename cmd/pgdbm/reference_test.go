@@ -59,7 +59,6 @@ Nothing asks without a terminal, or where ` + "`CI`" + ` is set. Colour follows
 | 130 | interrupted |
 `)
 	root := newRoot()
-	root.InitDefaultCompletionCmd()
 	for _, c := range commands(root) {
 		if c == root || strings.HasPrefix(c.CommandPath(), "pgdbm completion") || c.Name() == "help" {
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -58,8 +59,28 @@ its own.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	color := colorFlag("auto")
 	root.PersistentFlags().Var(&color, "color", "colour the output: auto, always or never")
-	root.AddCommand(newChoose(), newDB(), newDemo(), newDocs(), newMigrate(), newNew(), newSchema(), newServer(), newSkills(), newTest())
+	root.AddCommand(newChoose(), newDB(), newDemo(), newDocs(), newInit(), newMigrate(), newNew(), newSchema(), newServer(), newSkills(), newTest(), newVersion())
+	checkCompletion(root)
 	return root
+}
+
+// checkCompletion makes a shell that the completion does not know a usage error,
+// where cobra would print help, and has cobra's texts fit.
+func checkCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args = subcommands
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range c.Commands() {
+				var lines []string
+				for _, line := range strings.Split(shell.Long, "\n") {
+					lines = append(lines, fold(line, columns)...)
+				}
+				shell.Long = strings.Join(lines, "\n")
+			}
+		}
+	}
 }
 
 // noArgs is cobra.NoArgs with the usage exit code.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -284,6 +285,21 @@ func (m *Module) Dir() (string, error) {
 
 // Path is Dir of a folder that need not be there.
 func (m *Module) Path() string { return m.file.beside(m.MigrationsPath) }
+
+// Migrations is Dir of a folder that has migrations, in itself or in a folder of
+// its own.
+func (m *Module) Migrations() (string, error) {
+	dir, err := m.Dir()
+	if err != nil {
+		return "", err
+	}
+	for _, pattern := range []string{"*.sql", "*/*.sql"} {
+		if found, err := fs.Glob(os.DirFS(dir), pattern); err == nil && len(found) > 0 {
+			return dir, nil
+		}
+	}
+	return "", m.file.errorAt([]string{"modules", m.Name, "migrations_path"}, "modules.%s.migrations_path: no *.sql in %s", m.Name, dir)
+}
 
 // SchemaIn returns the schema of the module in an environment, which may be nil:
 // the module's, else the environment's, else its name.

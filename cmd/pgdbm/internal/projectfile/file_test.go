@@ -210,4 +210,14 @@ func TestTheFolderOfAModuleMustBeThere(t *testing.T) {
 	if got, err := f.Module("c").Dir(); err != nil || got != dir {
 		t.Errorf("%s, %v", got, err)
 	}
+	want := path + ":6:1: modules.c.migrations_path: no *.sql in " + dir
+	if _, err := f.Module("c").Migrations(); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "001_x.sql"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Module("c").Migrations(); err != nil || got != dir {
+		t.Errorf("%s, %v", got, err)
+	}
 }
