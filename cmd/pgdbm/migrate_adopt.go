@@ -3,8 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -26,51 +26,56 @@ pgdbm-python. That table is only read; --dry-run writes nothing at all. Files in
 the formats of these tools are read as they are. It exits with 3 when the table
 and the files do not go together.`,
 		Example: `  pgdbm migrate adopt --module billing --dry-run
-  pgdbm migrate adopt --module billing --from goose --schema public`,
+  pgdbm migrate adopt --module billing --from goose --schema public
+  pgdbm migrate adopt --all --from pgdbm-python`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.From = migrate.Tool(from)
-			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
+			return f.eachModule(cmd, true, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) (report, error) {
+				o := o
 				o.Table = cmp.Or(o.Table, pythonTable(f.place.file, o.From))
+				j := adoptJSON{Module: m.Name, Schema: db.Schema(), DryRun: o.DryRun, Recorded: []fileJSON{}}
 				res, err := migrate.Adopt(ctx, db, m, &o)
-				out := cmd.OutOrStdout()
-				if f.asJSON {
-					j := struct {
-						Module   string     `json:"module"`
-						Schema   string     `json:"schema"`
-						From     string     `json:"from,omitempty"`
-						Table    string     `json:"table,omitempty"`
-						DryRun   bool       `json:"dry_run"`
-						Recorded []fileJSON `json:"recorded"`
-						Error    string     `json:"error,omitempty"`
-					}{Module: m.Name, Schema: db.Schema(), DryRun: o.DryRun, Recorded: []fileJSON{}}
-					if err != nil {
-						j.Error = err.Error()
-					} else {
-						j.From, j.Table, j.Recorded = string(res.From), res.Table, filesJSON(res.Recorded)
-					}
-					return errors.Join(err, writeJSON(out, j))
-				}
 				if err != nil {
-					return err
+					j.Error = err.Error()
+				} else {
+					j.From, j.Table, j.Recorded = string(res.From), res.Table, filesJSON(res.Recorded)
 				}
-				verb := "recorded"
-				if o.DryRun {
-					verb = "found   "
-				}
-				for _, r := range res.Recorded {
-					fmt.Fprintf(out, "%s  %s\n", verb, r.File)
-				}
-				fmt.Fprintf(out, "module %s in schema %s: %d files of %s's table %s\n", res.Module, res.Schema, len(res.Recorded), res.From, res.Table)
-				return nil
+				return j, err
 			})
 		},
 	}
 	f.add(cmd)
+	f.addAll(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "the other `tool` (default: whose table is there)")
 	cmd.Flags().StringVar(&o.Table, "table", "", "its `table`, if it has not the usual name")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be recorded, and write nothing")
 	return cmd
+}
+
+type adoptJSON struct {
+	Module   string     `json:"module"`
+	Schema   string     `json:"schema"`
+	From     string     `json:"from,omitempty"`
+	Table    string     `json:"table,omitempty"`
+	DryRun   bool       `json:"dry_run"`
+	Recorded []fileJSON `json:"recorded"`
+	Error    string     `json:"error,omitempty"`
+}
+
+func (j adoptJSON) write(out io.Writer) error {
+	if j.Error != "" {
+		return nil
+	}
+	verb := "recorded"
+	if j.DryRun {
+		verb = "found   "
+	}
+	for _, r := range j.Recorded {
+		fmt.Fprintf(out, "%s  %s\n", verb, r.File)
+	}
+	_, err := fmt.Fprintf(out, "module %s in schema %s: %d files of %s's table %s\n", j.Module, j.Schema, len(j.Recorded), j.From, j.Table)
+	return err
 }
 
 // pythonTable is the table that the file names, which is that of the Python pgdbm.

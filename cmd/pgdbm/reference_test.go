@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -58,6 +60,41 @@ Nothing asks without a terminal, or where ` + "`CI`" + ` is set. Colour follows
 | 6 | some schemas of many failed |
 | 130 | interrupted |
 `)
+	b.WriteString(`
+## What --json prints
+
+One object, on stdout. Its first field is ` + "`version`" + `, the number of the shape
+of all of them: 1. It grows when a field goes or changes its meaning, not when
+one is added. A field in parentheses is left out when it is empty. Some of them:
+
+| Command | Fields behind ` + "`version`" + ` |
+|---|---|
+`)
+	for _, r := range []struct {
+		commands string
+		value    any
+	}{
+		{"db create, db drop, db reset", databaseChange{}},
+		{"db ping", pingJSON{}},
+		{"db info", infoJSON{}},
+		{"schema list", schemasJSON{}},
+		{"schema create, schema drop", schemaChange{}},
+		{"schema deps", needsJSON{}},
+		{"schema diff", diffJSON{}},
+		{"schema clone", cloneJSON{}},
+		{"schema clean", cleanJSON{}},
+		{"migrate up, migrate down, migrate redo, migrate baseline", changeJSON{}},
+		{"migrate plan", planJSON{}},
+		{"migrate status", statusJSON{}},
+		{"migrate verify", verifyJSON{}},
+		{"migrate adopt", adoptJSON{}},
+		{"these with --all: what they print of each", allJSON{}},
+		{"migrate up --schemas", fleetJSON{}},
+		{"migrate plan --schemas", fleetPlanJSON{}},
+		{"version", versionReport{}},
+	} {
+		fmt.Fprintf(&b, "| %s | %s |\n", r.commands, fields(reflect.TypeOf(r.value)))
+	}
 	root := newRoot()
 	for _, c := range commands(root) {
 		if c == root || strings.HasPrefix(c.CommandPath(), "pgdbm completion") || c.Name() == "help" {
@@ -74,6 +111,28 @@ Nothing asks without a terminal, or where ` + "`CI`" + ` is set. Colour follows
 		}
 	}
 	return b.String()
+}
+
+// fields are the names of a struct's fields in JSON.
+func fields(t reflect.Type) string {
+	var names []string
+	for f := range t.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		text := "`" + name + "`"
+		inner := f.Type
+		if inner.Kind() == reflect.Slice {
+			inner = inner.Elem()
+			text += " list"
+		}
+		if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[time.Time]() {
+			text += " of " + "{" + fields(inner) + "}"
+		}
+		if options == "omitempty" {
+			text = "(" + text + ")"
+		}
+		names = append(names, text)
+	}
+	return strings.Join(names, ", ")
 }
 
 // flags lists a command's own flags, but for --help.

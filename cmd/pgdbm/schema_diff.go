@@ -15,7 +15,8 @@ import (
 )
 
 type diffJSON struct {
-	Want        string           `json:"want"` // a schema, or "files"
+	Want        string           `json:"want,omitempty"`   // a schema
+	Module      string           `json:"module,omitempty"` // else that of the files
 	Have        string           `json:"have"`
 	Same        bool             `json:"same"`
 	Differences []differenceJSON `json:"differences"`
@@ -26,9 +27,16 @@ func (j diffJSON) write(out io.Writer) error {
 		d.write(out)
 	}
 	if j.Same {
-		fmt.Fprintf(out, "schema %s is as %s\n", j.Have, j.Want)
+		fmt.Fprintf(out, "schema %s is as %s\n", j.Have, j.reference())
 	}
 	return nil
+}
+
+func (j diffJSON) reference() string {
+	if j.Want == "" {
+		return "the files of " + j.Module + " say"
+	}
+	return "schema " + j.Want
 }
 
 func newSchemaDiff() *cobra.Command {
@@ -64,7 +72,7 @@ It exits with 3 when they differ. Nothing that it does stays.`,
 					return err
 				}
 				if !j.Same {
-					err = codedError{exitDrift, fmt.Errorf("schema %s is not as %s", j.Have, j.Want)}
+					err = codedError{exitDrift, fmt.Errorf("schema %s is not as %s", j.Have, j.reference())}
 				}
 				return errors.Join(err, f.print(cmd, j))
 			})
@@ -100,7 +108,7 @@ func (f *schemaFlags) diffFiles(ctx context.Context, cmd *cobra.Command, p *plac
 	if err != nil {
 		return nil, err
 	}
-	j := &diffJSON{Want: "its files say", Have: c.schema, Differences: verifyReport(res).Differences}
+	j := &diffJSON{Module: f.module, Have: c.schema, Differences: verifyReport(res).Differences}
 	j.Same = len(j.Differences) == 0
 	return j, nil
 }
@@ -128,7 +136,7 @@ func diffSchemas(ctx context.Context, pool *pgdbm.Pool, want, have string) (*dif
 	slices.SortFunc(there, func(a, b differenceJSON) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
-	return &diffJSON{Want: "schema " + want, Have: have, Same: len(there) == 0, Differences: there}, nil
+	return &diffJSON{Want: want, Have: have, Same: len(there) == 0, Differences: there}, nil
 }
 
 // verifyAgainst compares schemas without a module: this one has no files, and is

@@ -64,7 +64,10 @@ require its module, and when it is that of several modules. It asks, or takes
 	return cmd
 }
 
-var errNeeded = errors.New("others need it")
+var (
+	errNeeded  = errors.New("others need it")
+	errSeveral = errors.New("it is that of several modules")
+)
 
 // droppable returns the module that is recorded in a schema, or "", when nothing
 // speaks against dropping it.
@@ -101,7 +104,7 @@ func droppable(ctx context.Context, pool *pgdbm.Pool, schema string) (module str
 	case 1:
 		return modules[0], nil
 	}
-	return "", fmt.Errorf("drop schema %q: it is that of several modules: %s", schema, strings.Join(modules, ", "))
+	return "", fmt.Errorf("drop schema %q: %w: %s", schema, errSeveral, strings.Join(modules, ", "))
 }
 
 // dropSchema lets package migrate drop the schema of a module, which does so

@@ -149,6 +149,22 @@ func TestVariablesStandInTextsOfEnvironments(t *testing.T) {
 	if err != nil || c.Host != "db.example" || c.Database != "a${b}" || c.Password != "${x}'%" || c.Port != 5432 || c.SSLMode != "require" || c.SSLKey != "k" {
 		t.Errorf("%#v, %v", c, err)
 	}
+	for text, want := range map[string]string{
+		"ssl_mode = 'verify-full'":                      "verify-full",
+		"ssl_mode = 'verify-full'\nssl_enabled = false": "",
+		"ssl_mode = 'verify-full'\nssl_enabled = true":  "verify-full",
+		"ssl_enabled = false":                           "",
+		"ssl_enabled = true":                            "require",
+		"connection_string = 'postgres://second/'":      "",
+	} {
+		e, err := parse("url = 'postgres://first/'\n" + text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := e.Config(); err != nil || c.SSLMode != want || c.URL != "postgres://first/" {
+			t.Errorf("%s: %q, %v", text, c.SSLMode, err)
+		}
+	}
 	for _, c := range []struct{ text, want string }{
 		{"url = 'postgres://secret@${PGDBM_T_NO}/x'", "f.toml:2:1: environments.e.url: variable PGDBM_T_NO is not set"},
 		{"connection_string = '${PGDBM_T_EMPTY}'", "f.toml:2:1: environments.e.connection_string: variable PGDBM_T_EMPTY is not set"},
