@@ -113,5 +113,4 @@ const (
 	duplicateDatabase = "42P04"
 	duplicateSchema   = "42P06"
 	wrongPassword     = "28P01"
-	notAllowed        = "42501"
 )

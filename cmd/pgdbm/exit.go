@@ -80,6 +80,7 @@ func hint(err error) string {
 		{migrate.ErrPooled, "connect to the server itself for files outside a transaction, or pass --through-pooler"},
 		{migrate.ErrHistory, "bring the other tool's table and the files together first, with that tool"},
 		{errInUse, "end the programs that are connected, or pass --force, which ends their sessions"},
+		{errLedger, "it takes USAGE on schema pgdbm and SELECT on pgdbm.migrations"},
 		{errSeveral, "pgdbm migrate remove --keep-objects ends all but one of them; the last one goes with the schema"},
 		{errNeeded, "pgdbm schema deps shows all that need it"},
 		{migrate.ErrNoDown, "write what reverts it, into a .down.sql file or behind a line -- pgdbm:down"},

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/pgdbm/pgdbm"
@@ -17,9 +19,20 @@ type recorded struct {
 	Requires []string  // of the newest entry
 }
 
+// errLedger is a history that cannot be read.
+var errLedger = errors.New("the history, pgdbm.migrations, cannot be read")
+
 // readLedger returns what is recorded, by module and schema; nothing when there is
 // no ledger. Columns that an old ledger does not have count as empty.
 func readLedger(ctx context.Context, pool *pgdbm.Pool) ([]recorded, error) {
+	list, err := queryLedger(ctx, pool)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errLedger, err)
+	}
+	return list, nil
+}
+
+func queryLedger(ctx context.Context, pool *pgdbm.Pool) ([]recorded, error) {
 	db, err := pool.Schema("public") // it is named in no statement here
 	if err != nil {
 		return nil, err

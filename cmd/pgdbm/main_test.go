@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -64,9 +66,11 @@ func TestScripts(t *testing.T) {
 					return false, err
 				}
 				return err == nil, nil
-			case "psql", "pg_dump":
+			case "psql":
 				// Some systems have a wrapper without a client behind it.
 				return exec.Command(name, "--version").Run() == nil, nil
+			case "pg_dump":
+				return dumps(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -77,6 +81,25 @@ func TestScripts(t *testing.T) {
 var server = sync.OnceValues(func() (*localpg.Server, error) {
 	return localpg.Start(context.Background(), &localpg.Options{Fetch: true})
 })
+
+// dumps reports whether there is a pg_dump that takes the server: one that is not
+// older.
+func dumps() bool {
+	s, err := server()
+	out, execErr := exec.Command("pg_dump", "--version").Output()
+	if err != nil || execErr != nil {
+		return false
+	}
+	fields := strings.Fields(string(out)) // pg_dump (PostgreSQL) 18.1
+	if len(fields) < 3 {
+		return false
+	}
+	major := func(version string) int {
+		n, _ := strconv.Atoi(version[:len(version)-len(strings.TrimLeft(version, "0123456789"))])
+		return n
+	}
+	return major(fields[2]) >= major(s.Version())
+}
 
 // checkServer reads what "server start --json" printed.
 func checkServer(ts *testscript.TestScript, neg bool, args []string) {

@@ -151,6 +151,9 @@ func verifyAgainst(ctx context.Context, pool *pgdbm.Pool, have, want string) ([]
 		return nil, err
 	}
 	res, err := migrate.Verify(ctx, db, withoutFiles("pgdbm_schema_diff"), &migrate.VerifyOptions{Against: reference})
+	if e, ok := errors.AsType[*pgdbm.MigrationError](err); ok {
+		err = fmt.Errorf("diff of schema %q: %w", have, e.Err) // it names a module that is none
+	}
 	if err != nil {
 		return nil, err
 	}
