@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pgdbm/pgdbm"
@@ -37,15 +38,18 @@ func queryLedger(ctx context.Context, pool *pgdbm.Pool) ([]recorded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if there, err := pgdbm.Value[bool](ctx, db, `SELECT pg_catalog.to_regclass('pgdbm.migrations') IS NOT NULL`); err != nil || !there {
+	there, err := pgdbm.All[string](ctx, db, `SELECT attname FROM pg_catalog.pg_attribute
+		WHERE attrelid = pg_catalog.to_regclass('pgdbm.migrations') AND attnum > 0 AND NOT attisdropped`)
+	if err != nil || len(there) == 0 {
 		return nil, err
+	}
+	requires := "'{}'"
+	if slices.Contains(there, "requires") {
+		requires = "requires::text" // arrays of several lengths make none
 	}
 	return pgdbm.All[recorded](ctx, db, `SELECT module, target_schema AS schema,
 		count(*) FILTER (WHERE state IN ('applied', 'baselined'))::int AS in_effect,
 		count(*) FILTER (WHERE state NOT IN ('applied', 'baselined'))::int AS open,
-		max(applied_at) AS at,
-		coalesce((SELECT pg_catalog.array_agg(r.name ORDER BY r.name) FROM (SELECT pg_catalog.jsonb_array_elements_text(
-			CASE pg_catalog.jsonb_typeof(x.requires) WHEN 'array' THEN x.requires ELSE '[]' END) AS name
-			FROM (SELECT (pg_catalog.array_agg(pg_catalog.to_jsonb(m) -> 'requires' ORDER BY applied_at DESC))[1] AS requires) x) r), '{}')::text[] AS requires
-		FROM pgdbm.migrations m GROUP BY module, target_schema ORDER BY module, target_schema`)
+		max(applied_at) AS at, coalesce((pg_catalog.array_agg(`+requires+` ORDER BY applied_at DESC))[1], '{}')::text[] AS requires
+		FROM pgdbm.migrations GROUP BY module, target_schema ORDER BY module, target_schema`)
 }

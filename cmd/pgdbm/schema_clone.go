@@ -21,6 +21,8 @@ type cloneJSON struct {
 	Schema  string   `json:"schema"`
 	Data    bool     `json:"data"`
 	Modules []string `json:"modules"` // whose history was copied
+
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 func (j cloneJSON) write(out io.Writer) error {
@@ -32,8 +34,11 @@ func (j cloneJSON) write(out io.Writer) error {
 	if len(j.Modules) > 0 {
 		text += ", and the history of " + strings.Join(j.Modules, ", ")
 	}
-	_, err := fmt.Fprintln(out, text)
-	return err
+	fmt.Fprintln(out, text)
+	for _, w := range j.Warnings {
+		fmt.Fprintf(out, "warning: %s\n", w)
+	}
+	return nil
 }
 
 func newSchemaClone() *cobra.Command {
@@ -48,8 +53,9 @@ where sequences stand. It is one transaction, and compared in the end. What
 refers to other schemas refers to the same ones.
 
 In the bodies of functions "from" and 'from' become the new name, as in what
-{{schema}} has become; a name without quotes there stays. It needs pg_dump on
-the PATH, of the server's version or a newer one, and to be owner of FROM.`,
+{{schema}} has become; a name without quotes there stays, which is warned of. It
+needs pg_dump on the PATH, of the server's version or a newer one, and to be
+owner of FROM.`,
 		Example: "  pgdbm schema clone tenant_1 tenant_2\n  pgdbm schema clone billing billing_copy --data",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
@@ -63,7 +69,11 @@ the PATH, of the server's version or a newer one, and to be owner of FROM.`,
 				if err := c.run(ctx); err != nil {
 					return fmt.Errorf("clone schema %q as %q: %w", c.from, c.to, err)
 				}
-				return f.print(cmd, cloneJSON{c.from, c.to, data, append([]string{}, c.modules...)})
+				warnings, err := c.warnings(ctx)
+				if err != nil {
+					return err
+				}
+				return f.print(cmd, cloneJSON{c.from, c.to, data, append([]string{}, c.modules...), warnings})
 			})
 		},
 	}
@@ -280,4 +290,24 @@ func (c *clone) compare(ctx context.Context) error {
 		_, err := tx.Exec(ctx, "DELETE FROM pgdbm.migrations WHERE target_schema = $1", c.to)
 		return err
 	}))
+}
+
+// warnings name the functions whose text still has the name of the schema that was
+// copied, and so may work on that one.
+func (c *clone) warnings(ctx context.Context) ([]string, error) {
+	rows, err := c.pool.Pgx().Query(ctx, `SELECT proname, coalesce(prosrc, '') FROM pg_catalog.pg_proc JOIN pg_catalog.pg_namespace n ON n.oid = pronamespace
+		WHERE nspname = $1 ORDER BY proname`, c.to)
+	if err != nil {
+		return nil, err
+	}
+	named := regexp.MustCompile(`(^|[^\w$".])` + regexp.QuoteMeta(c.from) + `\s*\.`)
+	var texts []string
+	var name, text string
+	_, err = pgx.ForEachRow(rows, []any{&name, &text}, func() error {
+		if named.MatchString(text) {
+			texts = append(texts, fmt.Sprintf("function %s.%s has %s. in its text, which stays", c.to, name, c.from))
+		}
+		return nil
+	})
+	return texts, err
 }
