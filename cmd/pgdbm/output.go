@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,9 +32,14 @@ func writeJSON(w io.Writer, v any) error {
 // columns is how wide a line of output may be.
 const columns = 80
 
+// narrowest is how far a column of a table is made narrower to fit.
+const narrowest = 8
+
 // writeTable writes rows under a head, which may be nil, in columns. Cells of a
 // table that would be too wide go on in the next line, at a space if they have
-// one, so that nothing is cut off.
+// one, so that nothing is cut off. What people copy stays whole though: the first
+// column, which names the row, and a word of the last one, such as a URL, which
+// may stand out.
 func writeTable(w io.Writer, head []string, rows [][]string) error {
 	if head != nil {
 		rows = append([][]string{head}, rows...)
@@ -45,7 +49,11 @@ func writeTable(w io.Writer, head []string, rows [][]string) error {
 	for _, row := range rows {
 		cells, height := make([][]string, len(row)), 1
 		for i, cell := range row {
-			cells[i] = fold(cell, widths[i])
+			if i == len(row)-1 {
+				cells[i] = foldAtSpaces(cell, widths[i])
+			} else {
+				cells[i] = fold(cell, widths[i])
+			}
 			height = max(height, len(cells[i]))
 		}
 		for n := range height {
@@ -81,10 +89,35 @@ func columnWidths(rows [][]string) []int {
 		total += width
 	}
 	for ; total > columns; total-- {
-		widest := slices.Index(widths, slices.Max(widths))
+		widest := len(widths) - 1
+		for i := 1; i < len(widths); i++ {
+			if widths[i] > widths[widest] {
+				widest = i
+			}
+		}
+		if widths[widest] <= narrowest {
+			break
+		}
 		widths[widest]--
 	}
 	return widths
+}
+
+// foldAtSpaces is fold for text whose words stay whole.
+func foldAtSpaces(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
 }
 
 // fold cuts a text into lines.

@@ -165,6 +165,10 @@ func (f *serverFlags) kept(ctx context.Context, all, used bool) (ids []string, e
 	if err != nil {
 		return nil, err
 	}
+	if binDir == "" && !all {
+		// What start takes then. Without any, a server of another version may do.
+		binDir, _ = localpg.Find(nil)
+	}
 	servers, err := localpg.List()
 	for _, s := range servers {
 		same := s.TCP == f.tcp && s.Durable == f.durable && (binDir == "" || s.BinDir == binDir)
