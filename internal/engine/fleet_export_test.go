@@ -1,6 +1,12 @@
 package engine
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// AllowBatches lets a batch take so long, whatever the machine does meanwhile.
+func AllowBatches(r *Runner, long time.Duration) { r.longBatch = long }
 
 // Careful returns why a fleet would migrate schemas one after the other.
 func Careful(ctx context.Context, r *Runner, schema string, files []*File) (string, error) {

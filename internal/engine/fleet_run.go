@@ -238,12 +238,16 @@ func (p *fleetPass) fit() {
 		p.workers = min(p.workers, free)
 		p.room = max(1, min(p.room, free/p.workers))
 	}
-	p.size = batchFor(p.took, p.room)
+	p.size = p.batchFor(p.took)
 }
 
 // batchFor is how many schemas a batch holds when one takes so long.
-func batchFor(each time.Duration, room int) int {
-	return int(min(time.Duration(room), max(1, longBatch/max(1, each))))
+func (p *fleetPass) batchFor(each time.Duration) int {
+	long := time.Duration(longBatch)
+	if p.runner.longBatch > 0 {
+		long = p.runner.longBatch
+	}
+	return int(min(time.Duration(p.room), max(1, long/max(1, each))))
 }
 
 // measure notes how long a batch of schemas took. Nobody waits for a schema that has just been created.
@@ -254,7 +258,7 @@ func (p *fleetPass) measure(took time.Duration, schemas int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.took = took / time.Duration(schemas)
-	p.size = batchFor(p.took, p.room)
+	p.size = p.batchFor(p.took)
 }
 
 // next takes the schemas of the next batch off the list; none when the pass is over.

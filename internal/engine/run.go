@@ -42,8 +42,9 @@ type Runner struct {
 	// is present: it refuses some messages of several.
 	StatementByStatement bool
 
-	polling polling // zero: defaultPolling
-	onWait  func()  // called before each sleep for a lock; for tests
+	polling   polling       // zero: defaultPolling
+	onWait    func()        // called before each sleep for a lock; for tests
+	longBatch time.Duration // zero: the constant; for tests
 }
 
 // A Target is a module's files and the schema that they are for.
