@@ -174,6 +174,8 @@ var escapes = []escape{
 	{"the temporary schema", `CREATE TABLE pg_temp.spy (id int)`, nil, true},
 }
 
+var preparedNames atomic.Int64
+
 // tries are the ways to run a statement.
 var tries = []struct {
 	name string
@@ -201,6 +203,19 @@ var tries = []struct {
 			rows.Close()
 			err = rows.Err()
 		}
+		return err
+	}},
+	{"Prepare", func(ctx context.Context, s session, sql string, args []any) error {
+		tx, ok := s.(*pgdbm.Tx)
+		if !ok { // which nobody else has
+			_, err := s.Exec(ctx, sql, args...)
+			return err
+		}
+		name := fmt.Sprintf("prepared_%d", preparedNames.Add(1)) // it outlives the transaction
+		if _, err := tx.Prepare(ctx, name, sql); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, name, args...)
 		return err
 	}},
 	{"SendBatch", func(ctx context.Context, s session, sql string, args []any) error {
@@ -240,7 +255,7 @@ func TestMistakesThatReachIntoAnotherSchemaFail(t *testing.T) {
 						case e.own:
 						case st == "42501":
 						case st == "25P01" && e.name == "lock": // outside a transaction
-						case st == "42601" && (try.name == "SendBatch" || strings.Contains(e.sql, ";")): // several statements, or none that can be described
+						case st == "42601" && (try.name == "SendBatch" || try.name == "Prepare" || strings.Contains(e.sql, ";")): // several statements, or none that can be described
 						default:
 							t.Errorf("%s: %v", what, err)
 						}

@@ -154,6 +154,9 @@ func (tx *Tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []stri
 // Prepare prepares sql, with templates expanded, as name on the transaction's
 // connection.
 func (tx *Tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
+	if _, err := tx.h.shape(sql); err != nil {
+		return nil, err
+	}
 	text, err := tx.h.expand(sql)
 	if err != nil {
 		return nil, err
