@@ -27,7 +27,7 @@ func (ts *Tenants) Create(ctx context.Context, id string) (*Tenant, error) {
 // be at the newest version, else the error is [ErrDiffers]. Triggers do not run for
 // copied rows; sequences go on from where they were.
 func (ts *Tenants) Clone(ctx context.Context, from, id string) (*Tenant, error) {
-	if err := checkID(from); err != nil {
+	if err := ValidateID(from); err != nil {
 		return nil, fmt.Errorf("tenant %q: %w", from, err)
 	}
 	return ts.create(ctx, engine.NewTenant{ID: id, Schema: SchemaName(ts.config.Prefix, id), From: from})
@@ -41,7 +41,7 @@ func (ts *Tenants) Adopt(ctx context.Context, id, schema string) (*Tenant, error
 
 func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, err error) {
 	defer func() { err = ts.changed(n.ID, err) }()
-	if err := checkID(n.ID); err != nil {
+	if err := ValidateID(n.ID); err != nil {
 		return nil, err
 	}
 	if n.Modules, n.Reads, err = ts.targets(ctx, n.Schema); err != nil {
@@ -105,7 +105,7 @@ func (ts *Tenants) suspend(ctx context.Context, id string, suspend bool) (_ *Ten
 // their statements fail; Suspend it first if that matters.
 func (ts *Tenants) Rename(ctx context.Context, id, newID string) (_ *Tenant, err error) {
 	defer func() { err = ts.changed(id, err) }()
-	if err := checkID(newID); err != nil {
+	if err := ValidateID(newID); err != nil {
 		return nil, err
 	}
 	r, err := bridge.TenantRunner(ts.pool, false)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/internal/bridge"
 	"github.com/pgdbm/pgdbm/internal/engine"
 	"github.com/pgdbm/pgdbm/migrate"
@@ -15,49 +16,83 @@ import (
 // [migrate.Fleet] does: module after module in the order of their dependencies. It
 // ends with the first module that fails somewhere; running it again goes on.
 func (ts *Tenants) Migrate(ctx context.Context, o *migrate.FleetOptions) ([]*migrate.FleetResult, error) {
-	all, err := ts.List(ctx)
+	f, err := ts.fleet(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	var schemas []string
-	var isolated []*Tenant
-	for _, t := range all {
-		if t.State != Active && t.State != Suspended {
-			continue
-		}
-		schemas = append(schemas, t.Schema)
-		if t.Role != "" {
-			isolated = append(isolated, t)
-		}
-	}
-	shared, err := ts.sharedSchemas(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("tenant: migrate: %w", err)
-	}
-	var opts migrate.FleetOptions
-	if o != nil {
-		opts = *o
-	}
-	aliases := maps.Clone(shared)
-	maps.Copy(aliases, opts.Aliases)
-	opts.Aliases = aliases
 	var results []*migrate.FleetResult
 	applied := false
-	for _, m := range ts.modules {
-		if len(m.Files) == 0 {
-			continue
-		}
-		res, err := migrate.Fleet(ctx, ts.pool, ts.byName[m.Name], schemas, &opts)
+	for _, m := range f.modules {
+		res, err := migrate.Fleet(ctx, ts.pool, m, f.schemas, &f.options)
 		results = append(results, res)
 		applied = applied || res != nil && res.Applied > 0
 		if err != nil {
 			return results, err
 		}
 	}
-	if applied && len(isolated) > 0 {
-		err = ts.isolateNew(ctx, isolated)
+	if applied && len(f.isolated) > 0 {
+		err = ts.isolateNew(ctx, f.isolated)
 	}
 	return results, err
+}
+
+// Plan returns what Migrate would do with the same options, module after module,
+// as [migrate.FleetPlan] does. It changes nothing.
+func (ts *Tenants) Plan(ctx context.Context, o *migrate.FleetOptions) ([]*migrate.FleetPlanResult, error) {
+	f, err := ts.fleet(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	var plans []*migrate.FleetPlanResult
+	for _, m := range f.modules {
+		plan, err := migrate.FleetPlan(ctx, ts.pool, m, f.schemas, &f.options)
+		if err != nil {
+			return plans, err
+		}
+		plans = append(plans, plan)
+	}
+	return plans, nil
+}
+
+// fleet is what there is to migrate.
+type fleet struct {
+	modules  []pgdbm.Module // those with files, in the order of their dependencies
+	schemas  []string
+	isolated []*Tenant // those with roles
+	options  migrate.FleetOptions
+}
+
+func (ts *Tenants) fleet(ctx context.Context, o *migrate.FleetOptions) (*fleet, error) {
+	all, err := ts.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := new(fleet)
+	for _, t := range all {
+		if t.State != Active && t.State != Suspended {
+			continue
+		}
+		f.schemas = append(f.schemas, t.Schema)
+		if t.Role != "" {
+			f.isolated = append(f.isolated, t)
+		}
+	}
+	shared, err := ts.sharedSchemas(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tenant: migrate: %w", err)
+	}
+	if o != nil {
+		f.options = *o
+	}
+	aliases := maps.Clone(shared)
+	maps.Copy(aliases, f.options.Aliases)
+	f.options.Aliases = aliases
+	for _, m := range ts.modules {
+		if len(m.Files) > 0 {
+			f.modules = append(f.modules, ts.byName[m.Name])
+		}
+	}
+	return f, nil
 }
 
 // isolateNew grants what new migrations have made, where the default privileges

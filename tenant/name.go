@@ -72,7 +72,9 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-func checkID(id string) error {
+// ValidateID says why an id cannot be a tenant's: it is empty, longer than 1024
+// bytes, not UTF-8 or holds a control character. All else is one.
+func ValidateID(id string) error {
 	switch {
 	case id == "":
 		return fmt.Errorf("tenant id is empty")

@@ -151,7 +151,7 @@ func (ts *Tenants) DB(ctx context.Context, id string) (*pgdbm.DB, error) {
 // open looks a tenant up and returns its handle, which is that of the entry if it
 // does still.
 func (ts *Tenants) open(ctx context.Context, id string, e entry) (db *pgdbm.DB, role string, err error) {
-	if err := checkID(id); err != nil {
+	if err := ValidateID(id); err != nil {
 		return nil, "", err
 	}
 	t, err := ts.get(ctx, id, false)
@@ -277,7 +277,7 @@ func (ts *Tenants) get(ctx context.Context, id string, versions bool) (*Tenant, 
 
 // Get returns a tenant as it is now; [ErrNotFound] if there is none.
 func (ts *Tenants) Get(ctx context.Context, id string) (*Tenant, error) {
-	err := checkID(id)
+	err := ValidateID(id)
 	if err == nil {
 		var t *Tenant
 		if t, err = ts.get(ctx, id, true); err == nil {

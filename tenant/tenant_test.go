@@ -478,6 +478,9 @@ func TestTenantsAreMigratedWithWhatIsGrantedToThem(t *testing.T) {
 	}
 	two := pgdbm.Module{Name: "shop", Files: files(`CREATE TABLE {{tables.a}} (id int)`, `CREATE TABLE {{tables.b}} (id int)`)}
 	ts = tenants(t, pool, tenant.Config{Modules: []pgdbm.Module{two}, Isolate: true})
+	if plan, err := ts.Plan(t.Context(), nil); err != nil || len(plan) != 1 || len(plan[0].Pending) != 5 || plan[0].Pending[0].Files[0].Version != "2" {
+		t.Fatalf("%+v, %v", plan, err)
+	}
 	res, err := ts.Migrate(t.Context(), nil)
 	if err != nil || len(res) != 1 || res[0].Migrated != 5 {
 		t.Fatalf("%+v, %v", res, err)
@@ -550,6 +553,9 @@ func TestBadInputIsRefusedBeforeAnythingHappens(t *testing.T) {
 	pool := open(t, 2)
 	ts := tenants(t, pool, tenant.Config{})
 	for _, id := range []string{"", "a\x00b", "a\nb", "\xff", strings.Repeat("x", 1025)} {
+		if tenant.ValidateID(id) == nil {
+			t.Errorf("%q is valid", id)
+		}
 		if _, err := ts.Create(t.Context(), id); err == nil {
 			t.Errorf("%q is created", id)
 		}
