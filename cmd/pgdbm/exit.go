@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
+	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
 	"github.com/pgdbm/pgdbm/migrate"
+	"github.com/pgdbm/pgdbm/tenant"
 )
 
 // Exit codes, fixed for the whole command.
@@ -66,6 +69,9 @@ func codeOf(err error) int {
 
 // hint is what to do about an error, or "".
 func hint(err error) string {
+	if lacking, ok := errors.AsType[*pgdbm.PrivilegeError](err); ok && len(lacking.Statements) > 0 {
+		return "an administrator may run it, or allow it: " + strings.Join(lacking.Statements, "; ")
+	}
 	for _, h := range []struct {
 		target error
 		text   string
@@ -84,6 +90,10 @@ func hint(err error) string {
 		{errSeveral, "pgdbm migrate remove --keep-objects ends all but one of them; the last one goes with the schema"},
 		{errNeeded, "pgdbm schema deps shows all that need it"},
 		{migrate.ErrNoDown, "write what reverts it, into a .down.sql file or behind a line -- pgdbm:down"},
+		{tenant.ErrNotFound, "pgdbm tenant list shows those that are there"},
+		{tenant.ErrExists, "pgdbm tenant list shows it; a schema that is no tenant's becomes one by pgdbm tenant adopt"},
+		{tenant.ErrDiffers, "bring it up to date first: pgdbm tenant migrate"},
+		{pgdbm.ErrEscape, "name modules whose tables it may read in --requires; keep all else within the schema"},
 	} {
 		if errors.Is(err, h.target) {
 			return h.text

@@ -52,6 +52,8 @@ func TestScripts(t *testing.T) {
 			"checkjson":      checkJSON,
 			"choosejson":     chooseJSON,
 			"exitcode":       exitCode,
+			"holdlock":       holdLock,
+			"interrupted":    interrupted,
 			"checkserver":    checkServer,
 			"holddatabase":   holdDatabase,
 			"leavedatabases": leaveDatabases,
@@ -145,6 +147,16 @@ func holdDatabase(ts *testscript.TestScript, neg bool, args []string) {
 	conn, err := pgx.ConnectConfig(context.Background(), config)
 	ts.Check(err)
 	ts.Defer(func() { conn.Close(context.Background()) })
+}
+
+// holdLock runs SQL in a transaction that stays open until the script ends.
+func holdLock(ts *testscript.TestScript, neg bool, args []string) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("DATABASE"))
+	ts.Check(err)
+	ts.Defer(func() { conn.Close(ctx) })
+	_, err = conn.PgConn().Exec(ctx, "BEGIN; "+args[0]).ReadAll()
+	ts.Check(err)
 }
 
 // leaveDatabases makes what tests of a dead process leave behind.

@@ -184,10 +184,7 @@ func (f *moduleFlags) chooseOne(cmd *cobra.Command, m *projectfile.Module) (chos
 
 // folder is that of --dir, which must be there.
 func (f *moduleFlags) folder(cmd *cobra.Command) (string, error) {
-	info, err := os.Stat(f.dir)
-	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s is not a folder", f.dir)
-	}
+	err := checkFolder(f.dir)
 	if err == nil {
 		return f.dir, nil
 	}
@@ -196,6 +193,14 @@ func (f *moduleFlags) folder(cmd *cobra.Command) (string, error) {
 		err = errors.Join(err, file.ErrNoModule(f.name)) // which would have said where
 	}
 	return "", err
+}
+
+func checkFolder(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a folder", path)
+	}
+	return err
 }
 
 // module is the one that was chosen.

@@ -93,7 +93,7 @@ type fleetJSON struct {
 	Remaining []string       `json:"remaining"`
 	Careful   string         `json:"careful,omitempty"`
 	Warnings  []string       `json:"warnings,omitempty"`
-	MS        float64        `json:"ms"`
+	MS        float64        `json:"ms,omitempty"` // 0: not known of this module alone
 	Error     string         `json:"error,omitempty"`
 }
 
@@ -157,8 +157,12 @@ func (j fleetJSON) write(out io.Writer) {
 	if j.Careful != "" && j.Migrated > 0 {
 		fmt.Fprintf(out, "one schema after the other: %s\n", j.Careful)
 	}
-	fmt.Fprintf(out, "module %s: %d schemas, %d up to date before, %d migrated (%d created), %d failed, %d remaining, %.1f s\n",
-		j.Module, j.Schemas, j.UpToDate, j.Migrated, j.Created, len(j.Failed), len(j.Remaining), j.MS/1000)
+	took := ""
+	if j.MS > 0 {
+		took = fmt.Sprintf(", %.1f s", j.MS/1000)
+	}
+	fmt.Fprintf(out, "module %s: %d schemas, %d up to date before, %d migrated (%d created), %d failed, %d remaining%s\n",
+		j.Module, j.Schemas, j.UpToDate, j.Migrated, j.Created, len(j.Failed), len(j.Remaining), took)
 }
 
 type fleetPlanJSON struct {
@@ -187,11 +191,7 @@ func planFleet(cmd *cobra.Command, f *moduleFlags, fleet *fleetFlags, shard migr
 		if err != nil {
 			return err
 		}
-		report := fleetPlanJSON{Module: plan.Module, Schemas: plan.Schemas, UpToDate: plan.UpToDate,
-			Pending: []fleetPending{}, Refused: fleetFailures(plan.Refused), Warnings: fleetWarnings(plan.Warnings)}
-		for _, p := range plan.Pending {
-			report.Pending = append(report.Pending, fleetPending{p.Schema, p.Exists, filesJSON(p.Files)})
-		}
+		report := fleetPlanReport(plan)
 		if f.asJSON {
 			err = writeJSON(cmd.OutOrStdout(), report)
 		} else {
@@ -206,6 +206,15 @@ func planFleet(cmd *cobra.Command, f *moduleFlags, fleet *fleetFlags, shard migr
 		}
 		return err
 	})
+}
+
+func fleetPlanReport(plan *migrate.FleetPlanResult) fleetPlanJSON {
+	report := fleetPlanJSON{Module: plan.Module, Schemas: plan.Schemas, UpToDate: plan.UpToDate,
+		Pending: []fleetPending{}, Refused: fleetFailures(plan.Refused), Warnings: fleetWarnings(plan.Warnings)}
+	for _, p := range plan.Pending {
+		report.Pending = append(report.Pending, fleetPending{p.Schema, p.Exists, filesJSON(p.Files)})
+	}
+	return report
 }
 
 func (j fleetPlanJSON) write(out io.Writer) {

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -25,6 +29,28 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// interrupted runs a command, which must wait for a lock, until it does, and
+// interrupts it.
+func interrupted(ts *testscript.TestScript, neg bool, args []string) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("DATABASE"))
+	ts.Check(err)
+	defer conn.Close(ctx)
+	cmd := exec.Command(args[0], args[1:]...)
+	var stderr strings.Builder
+	cmd.Dir, cmd.Stderr = ts.MkAbs("."), &stderr
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+ts.Getenv("DATABASE_URL"))
+	ts.Check(cmd.Start())
+	for waits := false; !waits; {
+		ts.Check(conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))").Scan(&waits))
+	}
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.HasSuffix(stderr.String(), "pgdbm: interrupted\n") {
+		ts.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 }
 

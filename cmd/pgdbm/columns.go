@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/clipperhouse/displaywidth"
+)
+
+const (
+	screenWidth   = 80
+	keptWidth     = 8 // columns that are cut keep so much
+	betweenColumn = 2
+)
+
+// writeFitting writes rows under a head, in columns that fit the screen: texts of
+// the columns mayCut are cut in the middle, the widest column's first.
+func writeFitting(w io.Writer, head []string, rows [][]string, mayCut []int) error {
+	widths := make([]int, len(head))
+	all := append([][]string{head}, rows...)
+	total := betweenColumn * (len(head) - 1)
+	for i := range widths {
+		for _, row := range all {
+			widths[i] = max(widths[i], displaywidth.String(row[i]))
+		}
+		total += widths[i]
+	}
+	for ; total > screenWidth; total-- {
+		widest := slices.MaxFunc(mayCut, func(a, b int) int { return widths[a] - widths[b] })
+		if widths[widest] <= keptWidth {
+			break
+		}
+		widths[widest]--
+	}
+	for _, row := range all {
+		var line strings.Builder
+		for i, text := range row {
+			text = cutMiddle(text, widths[i])
+			line.WriteString(text + strings.Repeat(" ", widths[i]-displaywidth.String(text)+betweenColumn))
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutMiddle leaves of a text its beginning and its end: names that differ often
+// differ there.
+func cutMiddle(text string, width int) string {
+	if displaywidth.String(text) <= width {
+		return text
+	}
+	runes := []rune(text)
+	left, right := (len(runes)+1)/2, len(runes)/2 // runes[:left] and the last right ones are kept
+	cut := text
+	for displaywidth.String(cut) > width {
+		if left > right {
+			left--
+		} else {
+			right--
+		}
+		cut = string(runes[:left]) + "…" + string(runes[len(runes)-right:])
+	}
+	return cut
+}
