@@ -16,41 +16,72 @@ var ErrTenantsDiffer = errors.New("tables differ")
 
 // copied is what a schema holds that copying has to know of.
 type copied struct {
-	Tables    []copiedTable `json:"tables"`
-	Keys      []copiedKey   `json:"keys"`
-	Sequences []string      `json:"sequences"`
-	Filled    []string      `json:"filled"` // materialized views with rows, in the order in which they were made
+	Tables      []copiedTable  `json:"tables"`
+	Constraints []copiedAside  `json:"constraints"`
+	Triggers    []copiedSwitch `json:"triggers"`
+	Rules       []copiedSwitch `json:"rules"`
+	Sequences   []string       `json:"sequences"`
+	Filled      []string       `json:"filled"` // materialized views with rows, in the order in which they were made
 }
 
 type copiedTable struct {
-	Name     string   `json:"name"`
-	Columns  []string `json:"columns"`  // but those that are generated
-	Parts    bool     `json:"parts"`    // it is partitioned
-	Triggers bool     `json:"triggers"` // of users
-	Identity bool     `json:"identity"` // a column is GENERATED ALWAYS AS IDENTITY
+	Name     string         `json:"name"`
+	Columns  []copiedColumn `json:"columns"`  // but those that are generated
+	Parts    bool           `json:"parts"`    // it is partitioned
+	Identity bool           `json:"identity"` // a column is GENERATED ALWAYS AS IDENTITY
 }
 
-// copiedKey is a foreign key between two tables of the schema.
-type copiedKey struct {
+type copiedColumn struct {
+	Name string `json:"name"`
+	Type string `json:"type"` // as it reads within the schema
+	Own  string `json:"own"`  // the name of a type that is the schema's own: the other schema has another one
+}
+
+// copiedAside is a constraint that rows in some order, or old ones, do not meet: a foreign key between two tables of the
+// schema, or one that is NOT VALID.
+type copiedAside struct {
 	Table      string `json:"table"`
 	Name       string `json:"name"`
 	Definition string `json:"definition"`
+	Comment    string `json:"comment"`
 }
 
+// copiedSwitch is a trigger or a rule that does something: it is not disabled.
+type copiedSwitch struct {
+	Table string `json:"table"`
+	Name  string `json:"name"`
+	State string `json:"state"` // as in pg_trigger.tgenabled
+	Whole bool   `json:"whole"` // it is switched with those of the partitions, which PostgreSQL 14 lets nobody switch
+}
+
+// on is the word after ENABLE that brings back the state.
+func (w copiedSwitch) on() string {
+	return map[string]string{"R": "replica ", "A": "always "}[w.State]
+}
+
+// copiedQuery selects it, as JSON. The search path must be the schema's.
 func copiedQuery(schema string) string {
 	in := "(select oid from pg_catalog.pg_namespace where nspname = " + literal(schema) + ")"
 	return `select pg_catalog.json_build_object(
 'tables', (select pg_catalog.json_agg(pg_catalog.json_build_object('name', c.relname, 'parts', c.relkind = 'p',
-    'triggers', exists (select from pg_catalog.pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal),
     'identity', exists (select from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attidentity = 'a'),
-    'columns', (select pg_catalog.json_agg(a.attname order by a.attnum) from pg_catalog.pg_attribute a
+    'columns', (select pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+            'own', case when t.typnamespace = c.relnamespace then t.typname end) order by a.attnum)
+        from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')) order by c.oid)
-    from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and not c.relispartition
-    and c.relpersistence = 'p'),
-'keys', (select pg_catalog.json_agg(pg_catalog.json_build_object('table', c.relname, 'name', k.conname,
-    'definition', pg_catalog.pg_get_constraintdef(k.oid)) order by k.oid)
-    from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_class r on r.oid = k.confrelid
-    where k.contype = 'f' and k.conparentid = 0 and c.relnamespace = ` + in + ` and r.relnamespace = c.relnamespace),
+    from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and not c.relispartition),
+'constraints', (select pg_catalog.json_agg(pg_catalog.json_build_object('table', c.relname, 'name', k.conname,
+    'definition', pg_catalog.pg_get_constraintdef(k.oid), 'comment', pg_catalog.obj_description(k.oid, 'pg_constraint')) order by k.oid)
+    from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid
+    where c.relnamespace = ` + in + ` and k.conparentid = 0 and k.coninhcount = 0
+    and (not k.convalidated or k.contype = 'f' and k.confrelid in (select oid from pg_catalog.pg_class where relnamespace = c.relnamespace))),
+'triggers', (select pg_catalog.json_agg(pg_catalog.json_build_object('table', c.relname, 'name', t.tgname, 'state', t.tgenabled,
+        'whole', exists (select from pg_catalog.pg_trigger p where p.tgparentid = t.oid and p.tgisinternal)) order by c.oid, t.oid)
+    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid
+    where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and not t.tgisinternal and t.tgenabled <> 'D'),
+'rules', (select pg_catalog.json_agg(pg_catalog.json_build_object('table', c.relname, 'name', r.rulename, 'state', r.ev_enabled) order by r.oid)
+    from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class
+    where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and r.ev_enabled <> 'D'),
 'sequences', (select pg_catalog.json_agg(c.relname order by c.relname) from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind = 'S'),
 'filled', (select pg_catalog.json_agg(c.relname order by c.oid) from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind = 'm' and c.relispopulated))`
 }
@@ -64,13 +95,14 @@ func (c *tenantChange) copyRows(ctx context.Context, from *Tenant, schema string
 				t.Module, orNone(from.Versions[t.Module]), want)
 		}
 	}
-	results, err := c.session.exec(ctx, "set local row_security = off", searchPath(schema), copiedQuery(from.Schema), copiedQuery(schema))
+	results, err := c.session.exec(ctx, "set local row_security = off", searchPath(from.Schema), copiedQuery(from.Schema),
+		searchPath(schema), copiedQuery(schema))
 	if err != nil {
 		return err
 	}
 	var theirs, ours copied
 	for i, into := range []*copied{&theirs, &ours} {
-		if err := json.Unmarshal(results[2+i].Rows[0][0], into); err != nil {
+		if err := json.Unmarshal(results[2+2*i].Rows[0][0], into); err != nil {
 			return fmt.Errorf("copy: %w", err)
 		}
 	}
@@ -99,7 +131,11 @@ func (from *copied) differs(to *copied) error {
 	columns := func(c *copied) map[string][]string {
 		m := make(map[string][]string)
 		for _, t := range c.Tables {
-			m[t.Name] = slices.Sorted(slices.Values(t.Columns))
+			m[t.Name] = []string{}
+			for _, column := range t.Columns {
+				m[t.Name] = append(m[t.Name], column.Name+" "+column.Type)
+			}
+			slices.Sort(m[t.Name])
 		}
 		for _, s := range c.Sequences {
 			m["sequence "+s] = nil
@@ -123,46 +159,50 @@ func (from *copied) differs(to *copied) error {
 	return nil
 }
 
-// statements copy all rows. Triggers have done their work where the rows were written first, and keys would have an
-// order of the tables, which there need not be.
+// statements copy all rows. Triggers and rules have done their work where the rows were written first, and keys would
+// have an order of the tables, which there need not be.
 func (to *copied) statements(from, schema string, filled []string) []string {
 	source := func(name string) string { return sqltemplate.Quote(from) + "." + sqltemplate.Quote(name) }
 	target := func(name string) string { return sqltemplate.Quote(schema) + "." + sqltemplate.Quote(name) }
-	var before, parts, after []string
-	for _, k := range to.Keys {
-		before = append(before, "alter table "+target(k.Table)+" drop constraint "+sqltemplate.Quote(k.Name))
-		after = append(after, "alter table "+target(k.Table)+" add constraint "+sqltemplate.Quote(k.Name)+" "+k.Definition)
-	}
-	var all []string
+	before, after := to.putAside(target)
+	var parts, all []string
+	text := false // some values are copied as their text
 	for i, t := range to.Tables {
 		all = append(all, target(t.Name))
-		if t.Triggers {
-			before = append(before, "alter table "+target(t.Name)+" disable trigger user")
-			after = append(after, "alter table "+target(t.Name)+" enable trigger user")
+		var columns, values []string
+		for _, column := range t.Columns {
+			name := sqltemplate.Quote(column.Name)
+			columns = append(columns, name)
+			if column.Own != "" {
+				name += "::text::" + target(column.Own)
+				text = true
+			}
+			values = append(values, name)
 		}
-		if len(t.Columns) == 0 {
-			continue
+		list, overriding, only := "", "", " only"
+		if len(columns) > 0 {
+			list = " (" + strings.Join(columns, ", ") + ")"
 		}
-		var columns []string
-		for _, name := range t.Columns {
-			columns = append(columns, sqltemplate.Quote(name))
-		}
-		list := strings.Join(columns, ", ")
-		overriding, only := "", " only"
 		if t.Identity {
 			overriding = " overriding system value"
 		}
 		if t.Parts {
 			only = ""
 		}
-		parts = append(parts, fmt.Sprintf("t%d as (insert into %s (%s)%s select %s from%s %s)",
-			i, target(t.Name), list, overriding, list, only, source(t.Name)))
+		parts = append(parts, fmt.Sprintf("t%d as (insert into %s%s%s select %s from%s %s)",
+			i, target(t.Name), list, overriding, strings.Join(values, ", "), only, source(t.Name)))
 	}
 	if len(all) > 0 {
+		copying := "with " + strings.Join(parts, ",\n") + "\nselect"
 		before = append(before, "truncate "+strings.Join(all, ", ")) // of what the migrations have written
-	}
-	if len(parts) > 0 {
-		before = append(before, "with "+strings.Join(parts, ",\n")+"\nselect", "set constraints all immediate")
+		if text {
+			before = append(before, exactText("3", "iso, mdy", "postgres")...)
+		}
+		before = append(before, copying)
+		if text {
+			before = append(before, exactText("default", "default", "default")...)
+		}
+		before = append(before, "set constraints all immediate")
 	}
 	for _, s := range to.Sequences {
 		before = append(before, fmt.Sprintf("select pg_catalog.setval(%s, last_value, is_called) from %s", literal(target(s)), source(s)))
@@ -176,4 +216,40 @@ func (to *copied) statements(from, schema string, filled []string) []string {
 		statements = append(statements, refresh)
 	}
 	return statements
+}
+
+// putAside takes away what rows must not meet while they are copied, and brings it back.
+func (to *copied) putAside(target func(string) string) (before, after []string) {
+	before = []string{"set constraints all immediate"} // a table whose rows wait for a check cannot be altered
+	for _, k := range to.Constraints {
+		table, name := target(k.Table), sqltemplate.Quote(k.Name)
+		before = append(before, "alter table "+table+" drop constraint "+name)
+		after = append(after, "alter table "+table+" add constraint "+name+" "+k.Definition)
+		if k.Comment != "" {
+			after = append(after, "comment on constraint "+name+" on "+table+" is "+literal(k.Comment))
+		}
+	}
+	for _, t := range to.Triggers {
+		table, name := "alter table only "+target(t.Table), sqltemplate.Quote(t.Name)
+		if t.Whole {
+			table = "alter table " + target(t.Table)
+		}
+		before = append(before, table+" disable trigger "+name)
+		after = append(after, table+" enable "+t.on()+"trigger "+name)
+	}
+	for _, r := range to.Rules {
+		table, name := "alter table "+target(r.Table), sqltemplate.Quote(r.Name)
+		before = append(before, table+" disable rule "+name)
+		after = append(after, table+" enable "+r.on()+"rule "+name)
+	}
+	return before, after
+}
+
+// exactText sets how values become text: so that nothing is lost.
+func exactText(floats, dates, intervals string) []string {
+	return []string{
+		"set local extra_float_digits = " + floats,
+		"set local datestyle = " + dates,
+		"set local intervalstyle = " + intervals,
+	}
 }
