@@ -64,10 +64,10 @@ func hashedLike(id string) bool {
 
 func checkPrefix(prefix string) error {
 	if err := sqltemplate.ValidateSchema(prefix + "x"); err != nil {
-		return fmt.Errorf("Config.Prefix: %w", err)
+		return err
 	}
 	if !plain(prefix) || len(prefix) > maxSchema-2*hashed {
-		return fmt.Errorf("Config.Prefix %q: not at most %d of the characters a-z, 0-9 and _", prefix, maxSchema-2*hashed)
+		return fmt.Errorf("%q: not at most %d of the characters a-z, 0-9 and _", prefix, maxSchema-2*hashed)
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func New(pool *pgdbm.Pool, c Config) (*Tenants, error) {
 		c.Prefix = "tenant_"
 	}
 	if err := checkPrefix(c.Prefix); err != nil {
-		return nil, fmt.Errorf("tenant: %w", err)
+		return nil, fmt.Errorf("tenant: Prefix: %w", err)
 	}
 	if c.Cached < 0 || c.Refresh < 0 {
 		return nil, fmt.Errorf("tenant: Cached %d, Refresh %v: negative", c.Cached, c.Refresh)
