@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgdbm/pgdbm/internal/bridge"
 	"github.com/pgdbm/pgdbm/internal/engine"
+	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // Create makes a tenant: its schema, its role where Config.Isolate says so, what
@@ -34,8 +35,12 @@ func (ts *Tenants) Clone(ctx context.Context, from, id string) (*Tenant, error) 
 }
 
 // Adopt makes a tenant of a schema that is there already, and brings it up to
-// date: one from before there was a list of tenants.
+// date: one from before there was a list of tenants. When it fails the schema stays,
+// with the migrations that have ended.
 func (ts *Tenants) Adopt(ctx context.Context, id, schema string) (*Tenant, error) {
+	if err := sqltemplate.ValidateSchema(schema); err != nil {
+		return nil, fmt.Errorf("tenant %q: %w", id, err)
+	}
 	return ts.create(ctx, engine.NewTenant{ID: id, Schema: schema, Adopt: true})
 }
 

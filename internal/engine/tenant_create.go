@@ -32,8 +32,9 @@ func (n *NewTenant) isolation() Isolation {
 }
 
 // CreateTenant makes a tenant: its schema, its role with what is granted to it, what the modules' files make, their
-// ledger rows and the tenant's own row, all in one transaction. Files that run outside one, and a schema that is to be
-// adopted, take several: the tenant is [TenantCreating] until they have ended, and creating it again goes on.
+// ledger rows and the tenant's own row, all in one transaction. Files that run outside one take several: the tenant is
+// [TenantCreating] until they have ended, and creating it again goes on. A schema that is adopted has no row until the
+// end: what fails half-way, or is tried again, must not take it for one that was made here, and drop it.
 func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error) {
 	for i := range n.Modules {
 		if err := n.Modules[i].complete(); err != nil {
@@ -57,7 +58,13 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 	switch {
 	case t != nil && t.State != TenantCreating:
 		return nil, ErrTenantExists
-	case t != nil || n.Adopt || n.outside():
+	case n.Adopt && t != nil:
+		return nil, ErrTenantExists
+	case n.Adopt:
+		t, err = r.adoptSchema(ctx, f, n)
+	case t != nil && t.Schema != n.Schema:
+		return nil, fmt.Errorf("%w: it is half made, in schema %q", ErrTenantExists, t.Schema)
+	case t != nil || n.outside():
 		t, err = r.createInSteps(ctx, f, n, t, from)
 	default:
 		t, err = r.createAtOnce(ctx, f, n, from)
@@ -158,6 +165,8 @@ func (n *NewTenant) free(c *tenantChange) error {
 		return fmt.Errorf("%w: schema %q is that of tenant %q", ErrTenantExists, n.Schema, others[0].ID)
 	case c.facts.Schema != nil && !n.Adopt:
 		return fmt.Errorf("%w: schema %q is there, and no tenant's", ErrTenantExists, n.Schema)
+	case n.Adopt && n.Schema == LedgerSchema:
+		return fmt.Errorf("schema %q is the ledger's", n.Schema)
 	case c.facts.Schema == nil && n.Adopt:
 		return fmt.Errorf("%w: there is no schema %q to adopt", ErrTenantNotFound, n.Schema)
 	case c.facts.Schema == nil && !c.facts.MayCreate:
@@ -167,13 +176,13 @@ func (n *NewTenant) free(c *tenantChange) error {
 }
 
 func (n *NewTenant) insert(role string, state TenantState) string {
-	return fmt.Sprintf("insert into %s (id, schema, role, state) values (%s, %s, %s, %s)",
+	return fmt.Sprintf("insert into %s (id, schema, role, state) values (%s, %s, %s, %s) returning pg_catalog.to_json(created_at)",
 		tenantsTable, literal(n.ID), literal(n.Schema), nullable(role), literal(string(state)))
 }
 
 // createAtOnce makes the tenant in one transaction.
 func (r *Runner) createAtOnce(ctx context.Context, f *facts, n NewTenant, from *Tenant) (*Tenant, error) {
-	t := &Tenant{ID: n.ID, Schema: n.Schema, State: TenantActive, CreatedAt: time.Now(), Versions: make(map[string]string)}
+	t := &Tenant{ID: n.ID, Schema: n.Schema, State: TenantActive, Versions: make(map[string]string)}
 	var last *PrivilegeError // what to say when the last message is refused
 	err := r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
 		if err := n.free(c); err != nil {
@@ -187,7 +196,11 @@ func (r *Runner) createAtOnce(ctx context.Context, f *facts, n NewTenant, from *
 		if err := c.showTenants(ctx, n); err != nil {
 			return nil, err
 		}
-		if _, err := c.session.exec(ctx, "create schema "+sqltemplate.Quote(n.Schema), n.insert(t.Role, TenantActive)); err != nil {
+		made, err := c.session.exec(ctx, "create schema "+sqltemplate.Quote(n.Schema), n.insert(t.Role, TenantActive))
+		if err != nil {
+			return nil, fmt.Errorf("create schema %q: %w", n.Schema, err)
+		}
+		if err := json.Unmarshal(made[1].Rows[0][0], &t.CreatedAt); err != nil {
 			return nil, fmt.Errorf("create schema %q: %w", n.Schema, err)
 		}
 		at := 0
@@ -301,7 +314,6 @@ func (c *tenantChange) staysInside(ctx context.Context, n NewTenant) error {
 // createInSteps makes the tenant where one transaction does not do.
 func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Tenant, from *Tenant) (*Tenant, error) {
 	if t == nil {
-		t = &Tenant{ID: n.ID, Schema: n.Schema, State: TenantCreating, CreatedAt: time.Now()}
 		err := r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
 			if err := n.free(c); err != nil {
 				return nil, err
@@ -309,51 +321,94 @@ func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Te
 			if err := c.showTenants(ctx, n); err != nil {
 				return nil, err
 			}
-			statements := []string{n.insert("", TenantCreating)}
-			if !n.Adopt {
-				statements = append(statements, "create schema "+sqltemplate.Quote(n.Schema))
+			iso, err := c.isolationOf(ctx, n)
+			if err != nil {
+				return nil, err
 			}
-			return statements, nil
+			return []string{n.insert(iso.Role, TenantCreating), "create schema " + sqltemplate.Quote(n.Schema)}, nil
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	err := r.finishTenant(ctx, f, n, t, from)
-	if err != nil && ctx.Err() == nil && !n.Adopt {
+	role, err := r.fillInSteps(ctx, n)
+	if err == nil {
+		err = r.changeTenants(ctx, f, []string{n.ID}, n.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
+			t, err := c.one(n.ID)
+			switch {
+			case err != nil:
+				return nil, err // dropped meanwhile
+			case t.State != TenantCreating:
+				return nil, ErrTenantExists // another one has finished it, and it may be in use
+			}
+			if from != nil {
+				if err := c.copyRows(ctx, from, n.Schema, n.Modules); err != nil {
+					return nil, err
+				}
+			}
+			return []string{fmt.Sprintf("update %s set state = %s, role = %s where id = %s",
+				tenantsTable, literal(string(TenantActive)), nullable(role), literal(n.ID))}, nil
+		})
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrTenantNotFound) {
 		// Nothing of it is left, unless that fails, too: then it is Creating still.
-		if dropErr := r.DropTenant(ctx, n.ID); dropErr != nil {
-			err = errors.Join(err, fmt.Errorf("tenant %q stays half made: %w", n.ID, dropErr))
+		if dropErr := r.dropTenant(ctx, n.ID, TenantCreating); dropErr != nil && !errors.Is(dropErr, ErrTenantNotFound) {
+			err = &unfinishedError{err, dropErr}
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return r.tenantRow(ctx, n.ID)
+	t, _, err = r.tenant(ctx, n.ID)
+	return t, err
 }
 
-func (r *Runner) finishTenant(ctx context.Context, f *facts, n NewTenant, t *Tenant, from *Tenant) error {
+// unfinishedError is an error after which what was begun could not be taken back.
+type unfinishedError struct{ err, drop error }
+
+func (e *unfinishedError) Error() string {
+	return fmt.Sprintf("%v; it stays half made: %v", e.err, e.drop)
+}
+func (e *unfinishedError) Unwrap() []error { return []error{e.err, e.drop} }
+
+// fillInSteps runs the modules' files in a schema that is there, and gives it its role.
+func (r *Runner) fillInSteps(ctx context.Context, n NewTenant) (role string, err error) {
 	for _, module := range n.Modules {
 		if _, err := r.Up(ctx, module); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if n.Isolate {
 		i := n.isolation()
 		i.New = false
-		role, err := r.Isolate(ctx, i)
-		if err != nil {
-			return err
-		}
-		t.Role = role
+		return r.Isolate(ctx, i)
 	}
-	return r.changeTenants(ctx, f, []string{n.ID}, n.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
-		if from != nil {
-			if err := c.copyRows(ctx, from, n.Schema, n.Modules); err != nil {
+	return "", nil
+}
+
+// adoptSchema brings a schema up to date and then lists it.
+func (r *Runner) adoptSchema(ctx context.Context, f *facts, n NewTenant) (t *Tenant, err error) {
+	role := ""
+	free := func(state TenantState) error {
+		return r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
+			if err := n.free(c); err != nil || state == "" {
+				return []string{"select"}, err
+			}
+			if err := c.showTenants(ctx, n); err != nil {
 				return nil, err
 			}
-		}
-		return []string{fmt.Sprintf("update %s set state = %s, role = %s where id = %s",
-			tenantsTable, literal(string(TenantActive)), nullable(t.Role), literal(n.ID))}, nil
-	})
+			return []string{n.insert(role, state)}, nil
+		})
+	}
+	if err := free(""); err != nil { // before anything is changed
+		return nil, err
+	}
+	if role, err = r.fillInSteps(ctx, n); err != nil {
+		return nil, err
+	}
+	if err := free(TenantActive); err != nil {
+		return nil, err
+	}
+	t, _, err = r.tenant(ctx, n.ID)
+	return t, err
 }

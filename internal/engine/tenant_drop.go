@@ -16,19 +16,29 @@ const dropAtOnce = 256
 // transaction; in several where the server's table of locks is too small for it. It is refused when objects of other
 // schemas depend on the tenant's.
 func (r *Runner) DropTenant(ctx context.Context, id string) error {
+	return r.dropTenant(ctx, id, "")
+}
+
+// dropTenant drops a tenant; where a state is given, only one that is in it.
+func (r *Runner) dropTenant(ctx context.Context, id string, only TenantState) error {
 	t, f, err := r.tenant(ctx, id)
-	if err != nil {
+	if err != nil || only != "" && t.State != only {
 		return err
 	}
 	if t.State != TenantDropping {
-		err = r.dropSchema(ctx, f, t)
+		err = r.dropSchema(ctx, f, t, only)
 		if !outOfLocks(err) {
 			return err
 		}
 		err = r.changeTenants(ctx, f, []string{id}, t.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
+			now, err := c.one(id)
+			if err != nil || only != "" && now.State != only {
+				return []string{"select"}, err
+			}
+			t.State = TenantDropping
 			return []string{setState(id, TenantDropping)}, nil
 		})
-		if err != nil {
+		if err != nil || t.State != TenantDropping {
 			return err
 		}
 	}
@@ -40,16 +50,22 @@ func (r *Runner) DropTenant(ctx context.Context, id string) error {
 		case err != nil:
 			return err
 		case !left:
-			return r.dropSchema(ctx, f, t)
+			return r.dropSchema(ctx, f, t, "")
 		}
 	}
 }
 
-func (r *Runner) dropSchema(ctx context.Context, f *facts, t *Tenant) error {
+func (r *Runner) dropSchema(ctx context.Context, f *facts, t *Tenant, only TenantState) error {
 	reads := []string{dependents(literal(t.Schema))}
 	return r.changeTenants(ctx, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
-		if _, err := c.one(t.ID); err != nil {
+		now, err := c.one(t.ID)
+		switch {
+		case err != nil:
 			return nil, err
+		case only != "" && now.State != only:
+			return []string{"select"}, nil
+		case now.Schema != t.Schema:
+			return nil, fmt.Errorf("tenant %q was renamed meanwhile", t.ID)
 		}
 		if others := texts(c.extra[0]); len(others) > 0 {
 			return nil, fmt.Errorf("%w by %s", ErrRequired, strings.Join(others, ", "))
