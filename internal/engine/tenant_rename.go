@@ -3,7 +3,11 @@ package engine
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
@@ -19,7 +23,6 @@ func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) 
 	reads := []string{
 		"select pg_catalog.pg_advisory_xact_lock('" + fmt.Sprint(schemaLock(newSchema).key) + "'::bigint)",
 		Isolation{Schema: newSchema}.factsQuery(),
-		naming(old),
 	}
 	ids := []string{min(id, newID), max(id, newID)} // in one order, or two could wait for each other
 	if id == newID {
@@ -45,9 +48,6 @@ func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) 
 		case newSchema == old:
 			return []string{fmt.Sprintf("update %s set id = %s where id = %s", tenantsTable, literal(newID), literal(id))}, nil
 		}
-		if named := texts(c.extra[2]); len(named) > 0 {
-			return nil, fmt.Errorf("%w: the name of schema %q is in the text of %s", ErrRequired, old, strings.Join(named, ", "))
-		}
 		return c.rename(ctx, t, newID, newSchema, iso)
 	})
 	if err != nil {
@@ -61,13 +61,20 @@ func (c *tenantChange) rename(ctx context.Context, t *Tenant, newID, newSchema s
 	old := t.Schema
 	results, err := c.session.exec(ctx,
 		"alter schema "+sqltemplate.Quote(old)+" rename to "+sqltemplate.Quote(newSchema),
-		searchPath(newSchema), functionsNaming(old, newSchema))
+		searchPath(newSchema), "set local check_function_bodies = off",
+		naming(old, newSchema), functionsNaming(old, newSchema), objectsOf(newSchema))
 	if err != nil {
 		return nil, err
 	}
+	if named := texts(results[3]); len(named) > 0 {
+		return nil, fmt.Errorf("%w: the name of schema %q is in the text of %s", ErrRequired, old, strings.Join(named, ", "))
+	}
+	objects := texts(results[5])
 	var statements []string
-	for _, definition := range texts(results[2]) {
-		statements = append(statements, renamed(definition, old, newSchema))
+	for _, definition := range texts(results[4]) {
+		if other := renamed(definition, old, newSchema, objects); other != definition {
+			statements = append(statements, other)
+		}
 	}
 	role := t.Role
 	if role != "" && role != iso.Role {
@@ -84,38 +91,59 @@ func (c *tenantChange) rename(ctx context.Context, t *Tenant, newID, newSchema s
 			tenantsTable, literal(newID), literal(newSchema), nullable(t.Role), literal(t.ID))), nil
 }
 
-// renamed puts the new name of a schema into a function: where the old one is quoted, as placeholders have it, and where
-// it is a string of its own.
-func renamed(definition, old, schema string) string {
+// renamed puts the new name of a schema into a function: where the old one is quoted, as placeholders have it, where it
+// is a string of its own, and where it stands before one of the schema's objects, as format('%I.x') writes it.
+func renamed(definition, old, schema string, objects []string) string {
+	if unquotedName.MatchString(old) {
+		qualified := regexp.MustCompile(`(^|[^\w"$.])` + old + `(\s*\.\s*"?)(\w+)`)
+		definition = qualified.ReplaceAllStringFunc(definition, func(text string) string {
+			m := qualified.FindStringSubmatch(text)
+			if !slices.Contains(objects, m[3]) {
+				return text
+			}
+			return m[1] + sqltemplate.Quote(schema) + m[2] + m[3]
+		})
+	}
 	return strings.NewReplacer(sqltemplate.Quote(old), sqltemplate.Quote(schema), "'"+old+"'", "'"+schema+"'").Replace(definition)
 }
 
-// naming selects what has a schema's name in its text, apart from functions: what PostgreSQL keeps as a tree of oids
-// follows a schema that is renamed, but a string in it does not.
-func naming(schema string) string {
-	like := literal("%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace("'"+schema+"'") + "%")
+var unquotedName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+
+// objectsOf selects the names of what a schema has.
+func objectsOf(schema string) string {
+	in := "(select oid from pg_catalog.pg_namespace where nspname = " + literal(schema) + ")"
+	return `select relname from pg_catalog.pg_class where relnamespace = ` + in + `
+union select typname from pg_catalog.pg_type where typnamespace = ` + in + `
+union select proname from pg_catalog.pg_proc where pronamespace = ` + in
+}
+
+// naming selects what in a schema, which has been renamed already, has its old name in its text, apart from functions:
+// what PostgreSQL keeps as a tree of oids has followed, but a string in it has not.
+func naming(old, schema string) string {
 	in := "(select oid from pg_catalog.pg_namespace where nspname = " + literal(schema) + ")"
 	match := func(text string) string {
-		return text + " like " + like
+		return fmt.Sprintf("(select pg_catalog.strpos(t, %s) + pg_catalog.strpos(t, %s) + pg_catalog.strpos(t, %s) > 0 from (select %s) x (t))",
+			literal("'"+old+"'"), literal("'"+old+"."), literal(`"`+old+`"`), text)
 	}
 	return `select what from (
 select 'view ' || c.relname as what from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('v', 'm') and ` + match("pg_catalog.pg_get_viewdef(c.oid)") + `
 union all select 'default of column ' || c.relname || '.' || a.attname from pg_catalog.pg_attrdef d join pg_catalog.pg_class c on c.oid = d.adrelid
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = d.adnum where c.relnamespace = ` + in + ` and ` + match("pg_catalog.pg_get_expr(d.adbin, d.adrelid)") + `
-    and not exists (select from pg_catalog.pg_depend p join pg_catalog.pg_class s on s.oid = p.refobjid where p.classid = 'pg_catalog.pg_attrdef'::regclass and p.objid = d.oid and s.relkind = 'S')
+union all select 'default of domain ' || typname from pg_catalog.pg_type where typnamespace = ` + in + ` and ` + match("pg_catalog.pg_get_expr(typdefaultbin, 0)") + `
 union all select 'constraint ' || conname from pg_catalog.pg_constraint where connamespace = ` + in + ` and contype = 'c' and ` + match("pg_catalog.pg_get_constraintdef(oid)") + `
+union all select 'partition ' || c.relname from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relispartition and c.relkind in ('r', 'p', 'f') and ` + match("pg_catalog.pg_get_expr(c.relpartbound, c.oid)") + `
 union all select 'policy ' || p.polname from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid where c.relnamespace = ` + in + `
     and (` + match("pg_catalog.pg_get_expr(p.polqual, p.polrelid)") + ` or ` + match("pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)") + `)
+union all select 'rule ' || r.rulename from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and ` + match("pg_catalog.pg_get_ruledef(r.oid)") + `
 union all select 'trigger ' || t.tgname from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid where c.relnamespace = ` + in + ` and not t.tgisinternal and ` + match("pg_catalog.pg_get_triggerdef(t.oid)") + `
-union all select 'index ' || c.relname from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('i', 'I') and pg_catalog.pg_get_indexdef(c.oid) like ` + like + `
+union all select 'index ' || c.relname from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('i', 'I') and ` + match("pg_catalog.pg_get_indexdef(c.oid)") + `
 ) n order by what limit 20`
 }
 
 // functionsNaming selects the definitions of the functions of a schema, which has been renamed already, that name it as
 // it was.
 func functionsNaming(old, schema string) string {
-	return fmt.Sprintf(`select pg_catalog.pg_get_functiondef(p.oid) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-where n.nspname = %s and p.prokind in ('f', 'p') and (pg_catalog.strpos(p.prosrc, %s) > 0 or pg_catalog.strpos(p.prosrc, %s) > 0
-    or pg_catalog.strpos(coalesce(pg_catalog.array_to_string(p.proconfig, ' '), ''), %s) > 0)`,
-		literal(schema), literal(sqltemplate.Quote(old)), literal("'"+old+"'"), literal(old))
+	return fmt.Sprintf(`select definition from (select case when p.prokind in ('f', 'p') then pg_catalog.pg_get_functiondef(p.oid) end
+    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname = %s) d (definition)
+where pg_catalog.strpos(definition, %s) > 0`, literal(schema), literal(old))
 }
