@@ -56,6 +56,7 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 		"/localpg":            {},
 		"/skills":             {},
 		"/sqltemplate":        {},
+		"/tenant":             {"", "/internal/bridge", "/internal/engine", "/migrate", "/sqltemplate"},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...").Output()
 	if err != nil {
