@@ -55,6 +55,9 @@ func (h *handle) sendBatch(ctx context.Context, conn *pgx.Conn, b *pgx.Batch) pg
 		if err := c.TakeRole(ctx, conn, h.ns.Namespace); err != nil {
 			return pgx.FailedBatchResults(b, err)
 		}
+		if err := c.CheckBatch(conn, h.ns.Namespace, b); err != nil {
+			return pgx.FailedBatchResults(b, err)
+		}
 		return conn.SendBatch(ctx, expanded)
 	}
 	if !begins(b) {

@@ -62,7 +62,9 @@ type HandleConfig struct {
 	// SET ROLE to it, else statements fail with [ErrRole]. Statements that no
 	// privilege keeps to a schema, as LISTEN and CREATE TEMPORARY TABLE, fail with
 	// [ErrEscape]. Outside a transaction pgx's QueryExecModes have no effect, and
-	// CopyFrom takes two round trips more. Empty: the pool's user.
+	// CopyFrom, CALL and DO take two round trips more; these two have a transaction
+	// of their own, so that a procedure which commits fails with SQLSTATE 2D000.
+	// Empty: the pool's user.
 	Role string
 }
 

@@ -53,6 +53,9 @@ func (c *Cache) SendBatch(ctx context.Context, conn *pgx.Conn, ns *Namespace, b 
 	if err == nil && len(items) > 0 {
 		r.pipeline, err = c.sendItems(r.ctx, conn, s, ns, items)
 	}
+	for i := range items {
+		s.rewound(items[i].shape)
+	}
 	r.err = err
 	return r
 }
@@ -74,6 +77,12 @@ func (c *Cache) items(ctx context.Context, s *session, conn *pgx.Conn, ns *Names
 			o.rewriter, o.args = rewriter, o.args[1:]
 		}
 		if sh, o.args, err = c.rewrite(ctx, conn, sh, ns, o); err != nil {
+			return nil, err
+		}
+		if sh.mayCommit(conn, ns) {
+			return nil, fmt.Errorf("%w: schema %q: CALL or DO in a batch outside a transaction, which it could end", ErrEscape, ns.Names.Schema())
+		}
+		if err := s.rewinding(conn, ns, sh, i < len(queries)-1); err != nil {
 			return nil, err
 		}
 		items[i] = item{call: c.newCall(s, conn, sh, ns, o), query: q, sql: q.SQL}

@@ -17,6 +17,9 @@ var ErrEscape = errors.New("pgdbm: statement reaches beyond its schema")
 type script struct {
 	statements int
 	escape     string // what of it no role may run; mostly empty
+	rewinds    bool   // it rolls back to a savepoint, and the role with it
+	ends       bool   // it ends the transaction
+	calls      bool   // it is a CALL or a DO, which may end the transaction
 }
 
 // script reads the text, once.
@@ -58,6 +61,9 @@ func readScript(sql string) script {
 		}
 		if len(head) > 0 {
 			s.note(escapeOf(head))
+			s.ends = s.ends || controls(head) && head[0] != "begin" && head[0] != "start"
+			s.rewinds = s.rewinds || rewinds(head)
+			s.calls = s.calls || head[0] == "call" || head[0] == "do"
 			if control == "" && controls(head) {
 				control = strings.ToUpper(head[0])
 			}
@@ -121,6 +127,9 @@ func escapeOf(head []string) string {
 	if len(head) > 1 {
 		second = head[1]
 	}
+	if controls(head) && slices.Contains(head, "chain") && !slices.Contains(head, "no") {
+		return strings.ToUpper(head[0]) + " AND CHAIN: the role holds for one transaction"
+	}
 	switch head[0] {
 	case "listen", "unlisten", "notify":
 		return strings.ToUpper(head[0]) + ": channels are the database's"
@@ -147,13 +156,18 @@ func escapeOf(head []string) string {
 	return ""
 }
 
+// rewinds reports whether a statement rolls back to a savepoint.
+func rewinds(head []string) bool {
+	return head[0] == "rollback" && slices.Contains(head[:min(len(head), 3)], "to")
+}
+
 // controls reports whether a statement begins or ends a transaction.
 func controls(head []string) bool {
 	switch head[0] {
 	case "begin", "start", "commit", "end", "abort":
 		return true
 	case "rollback":
-		return len(head) == 1 || head[1] != "to" && !(len(head) > 2 && head[2] == "to")
+		return !rewinds(head)
 	case "prepare":
 		return len(head) > 1 && head[1] == "transaction"
 	}

@@ -51,9 +51,12 @@ func (ns *Namespace) roleSetting() string {
 // first.
 func (s *session) switches(conn *pgx.Conn, ns *Namespace) bool {
 	r := &s.role
-	if conn.PgConn().TxStatus() == 'I' {
+	switch conn.PgConn().TxStatus() {
+	case 'I':
 		r.known, r.mixed = false, false
 		return ns.Role != ""
+	case 'E': // nothing runs but a rollback, and the role cannot be set
+		return false
 	}
 	if r.known && !r.raw {
 		return r.current != ns.Role
@@ -131,6 +134,53 @@ func (c *Cache) RolledBack(conn *pgx.Conn) {
 	if r := &c.session(conn).role; r.mixed {
 		r.known = false
 	}
+}
+
+// switched reports whether roles play a part in what the namespace is about to do
+// on the connection.
+func (s *session) switched(ns *Namespace) bool {
+	return ns.Role != "" || s.role.mixed || s.role.current != ""
+}
+
+// rewinding returns an error for a text that more follow upon in the same message,
+// and after which the role is another one: it ends the transaction, or rolls back
+// to a savepoint from before the role was set.
+func (s *session) rewinding(conn *pgx.Conn, ns *Namespace, sh *Shape, more bool) error {
+	if more && ns.Role != "" && sh.script().ends {
+		return fmt.Errorf("%w: schema %q: statements after the end of the transaction, for which the role holds", ErrEscape, ns.Names.Schema())
+	}
+	if more && (s.role.mixed || s.switches(conn, ns)) && conn.PgConn().TxStatus() != 'I' && sh.script().rewinds {
+		return fmt.Errorf("%w: schema %q: ROLLBACK TO among other statements, in a transaction of several roles", ErrEscape, ns.Names.Schema())
+	}
+	return nil
+}
+
+// rewound notes that a text has been run which may have rolled the role back.
+func (s *session) rewound(sh *Shape) {
+	if s.role.mixed && sh.script().rewinds {
+		s.role.known = false
+	}
+}
+
+// mayCommit reports whether the statement may end the transaction that it runs in,
+// if that is not one that the caller has begun: what it does after that would have
+// no role.
+func (sh *Shape) mayCommit(conn *pgx.Conn, ns *Namespace) bool {
+	return ns.Role != "" && conn.PgConn().TxStatus() == 'I' && sh.script().calls
+}
+
+// CheckBatch refuses what of a batch that pgx sends would change the role.
+func (c *Cache) CheckBatch(conn *pgx.Conn, ns *Namespace, b *pgx.Batch) error {
+	for i, q := range b.QueuedQueries {
+		sh, err := c.Shape(ns, q.SQL)
+		if err == nil {
+			err = c.session(conn).rewinding(conn, ns, sh, i < len(b.QueuedQueries)-1)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Lent tells the cache that the caller has got the connection itself.

@@ -13,6 +13,15 @@ import (
 // protocol.
 func (c *Cache) Exec(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespace, args []any) (pgconn.CommandTag, error) {
 	s := c.session(conn)
+	if sh.mayCommit(conn, ns) && sh.script().statements == 1 {
+		return c.execInTx(ctx, conn, sh, ns, args)
+	}
+	if s.switched(ns) {
+		if err := s.rewinding(conn, ns, sh, sh.script().statements > 1); err != nil {
+			return pgconn.CommandTag{}, err
+		}
+		defer s.rewound(sh)
+	}
 	if !sh.static() {
 		s.touch(ns)
 	}
@@ -64,6 +73,12 @@ func (c *Cache) exec(ctx context.Context, conn *pgx.Conn, s *session, sh *Shape,
 // also in the rows' Err.
 func (c *Cache) Query(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespace, args []any) (pgx.Rows, error) {
 	s := c.session(conn)
+	if sh.mayCommit(conn, ns) {
+		return c.queryInTx(ctx, conn, sh, ns, args)
+	}
+	if s.switched(ns) {
+		defer s.rewound(sh)
+	}
 	if !sh.static() {
 		s.touch(ns)
 	}
