@@ -149,3 +149,12 @@ func TestAProcedureThatCommitsDoesNotGoOnWithoutItsRole(t *testing.T) {
 		}
 	})
 }
+
+func TestTheOwnerOfASchemaIsNoRoleForIt(t *testing.T) {
+	outsider(t, func(t *testing.T, pool *pgdbm.Pool, _, plain *pgdbm.DB, _ func(q pgdbm.Querier)) {
+		user := value[string](t, plain, `SELECT session_user::text`)
+		if _, err := pool.Isolate(t.Context(), pgdbm.HandleConfig{Schema: "a", Role: user}); err == nil {
+			t.Error("no error")
+		}
+	})
+}

@@ -37,6 +37,7 @@ type isolationFacts struct {
 	Superuser   bool         `json:"superuser"`    // the session's user
 	Role        string       `json:"role"`
 	Exists      bool         `json:"exists"`
+	Owns        bool         `json:"owns"` // the role has all rights of the schema's owner
 	Schema      bool         `json:"schema"`
 	Granted     bool         `json:"granted"` // all that grantsIn would grant
 	Missing     []string     `json:"missing"` // logins that may not take the role
@@ -72,6 +73,8 @@ func (r *Runner) Isolate(ctx context.Context, i Isolation) (role string, err err
 	switch {
 	case err != nil:
 		return "", err
+	case f.Owns:
+		return "", fmt.Errorf("isolate schema %q: role %q has the rights of the schema's owner", i.Schema, f.Role)
 	case len(f.Reach) > 0:
 		return "", f.reachError(i.Schema)
 	case f.complete():
@@ -211,7 +214,8 @@ q as materialized (select u.schema, u.role, (select oid from pg_catalog.pg_names
 select pg_catalog.json_build_object(
 'database', pg_catalog.current_database(), 'version', version, 'recovery', pg_catalog.pg_is_in_recovery(),
 'user', current_user, 'session_user', session_user, 'superuser', super, 'role', role, 'exists', oid is not null,
-'schema', ns is not null, 'granted', ` + granted + `,
+'schema', ns is not null, 'owns', coalesce((select pg_catalog.pg_has_role(r.oid, nspowner, 'member') from pg_catalog.pg_namespace where oid = r.ns), false),
+'granted', ` + granted + `,
 'missing', (select pg_catalog.json_agg(l.login) from pg_catalog.unnest(` + arrayLiteral(i.Logins) + `::text[] || session_user::text) l (login)
     where not coalesce((select rolsuper from pg_catalog.pg_roles where rolname = l.login), false)
     and (oid is null or not pg_catalog.pg_has_role(l.login, oid, case when version >= 160000 then 'SET' else 'MEMBER' end))),
