@@ -82,3 +82,32 @@ func TestWhatWouldKeepTheOldNameIsNotRenamed(t *testing.T) {
 		})
 	}
 }
+
+func TestTwoTenantsNeverShareARole(t *testing.T) {
+	t.Parallel()
+	pool := open(t, 4)
+	ts := tenants(t, pool, tenant.Config{Isolate: true})
+	owner, err := pool.Schema("geo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := value[string](t, create(t, ts, "b"), `SELECT current_user::text`)
+	mustExec(t, owner, fmt.Sprintf(`GRANT DELETE ON {{tables.countries}} TO %q`, role)) // so that it stays
+	if err := ts.Drop(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	create(t, ts, "a")
+	if _, err := ts.Rename(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	a, b := create(t, ts, "a"), handle(t, ts, "b")
+	if x, y := value[string](t, a, `SELECT current_user::text`), value[string](t, b, `SELECT current_user::text`); x == y || y == role {
+		t.Errorf("%s, %s, and %s was there", x, y, role)
+	}
+	if _, err := a.Exec(t.Context(), `SELECT FROM tenant_b.items`); state(err) != "42501" {
+		t.Error(err)
+	}
+	for _, db := range []*pgdbm.DB{a, b} {
+		mustExec(t, db, `INSERT INTO {{tables.items}} (name) VALUES ('x')`)
+	}
+}

@@ -12,18 +12,20 @@ import (
 const (
 	schemaRole = "pgdbm_"      // may work in a schema
 	readerRole = "pgdbm_read_" // may read a schema; the roles of the schemas that require it are its members
+
+	roleHash = 12 // hexadecimal digits at the end of a role's name
 )
 
 // roleName is SQL for the name of a schema's role of a kind.
 func roleName(kind, schema string) string {
-	const longest = 63 - 13 // with the hash it stays within what PostgreSQL keeps of a name
+	const longest = 63 - 1 - roleHash // with the hash it stays within what PostgreSQL keeps of a name
 	readable := []rune(schema)
 	for len(kind)+len(string(readable)) > longest {
 		readable = readable[:len(readable)-1]
 	}
 	return fmt.Sprintf(`(%s || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
-    %s || pg_catalog.current_database() || '/' || %s, 'UTF8')), 'hex'), 12))`,
-		literal(kind+string(readable)+"_"), literal(kind), literal(schema))
+    %s || pg_catalog.current_database() || '/' || %s, 'UTF8')), 'hex'), %d))`,
+		literal(kind+string(readable)+"_"), literal(kind), literal(schema), roleHash)
 }
 
 // grantsIn are the statements that let a role work in a schema, now and with what the current user adds to it. A

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,12 +77,13 @@ func (c *tenantChange) rename(ctx context.Context, t *Tenant, newID, newSchema s
 	}
 	role := t.Role
 	if role != "" && role != iso.Role {
-		if !iso.Exists {
-			statements = append(statements, "alter role "+sqltemplate.Quote(role)+" rename to "+sqltemplate.Quote(iso.Role),
-				createRole(iso.Role, "works in", iso.Database, newSchema)[1])
-			t.Role = iso.Role
+		// It cannot keep its name: the next tenant of the old one's schema is given a role of that name.
+		t.Role = iso.Role
+		if iso.Exists { // left by a tenant that is gone, and granted something that keeps it
+			t.Role = iso.Role[:len(iso.Role)-roleHash] + fmt.Sprintf("%0*x", roleHash, rand.Uint64()>>(64-4*roleHash))
 		}
-		// Else a role of that name was left by a tenant that is gone. This one's keeps its own.
+		statements = append(statements, "alter role "+sqltemplate.Quote(role)+" rename to "+sqltemplate.Quote(t.Role),
+			createRole(t.Role, "works in", iso.Database, newSchema)[1])
 	}
 	return append(statements,
 		fmt.Sprintf("update %s set target_schema = %s where target_schema = %s", ledgerTable, literal(newSchema), literal(old)),
