@@ -1,0 +1,153 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+var objectChecks = []check{
+	{[]string{"invalid-index"}, invalidIndexes},
+	{[]string{"sequence-end"}, sequences},
+	{[]string{"unvalidated-constraint"}, unvalidated},
+	{[]string{"foreign-key-index"}, foreignKeys},
+}
+
+// userSchema picks the schemas n that are not the server's own.
+const userSchema = `n.nspname !~ '^pg_' and n.nspname <> 'information_schema'`
+
+// invalidIndexes leaves out those that are being built.
+func invalidIndexes(ctx context.Context, l *look) (found []Finding, err error) {
+	type row struct {
+		Index, Table, Kind, Definition string
+		Unique, Partitioned, Leftover  bool
+	}
+	rows, err := read[row](ctx, l, `select pg_catalog.format('%I.%I', n.nspname, c.relname) as index, pg_catalog.format('%I.%I', tn.nspname, t.relname) as table,
+	c.relname::text as kind, pg_catalog.pg_get_indexdef(c.oid) as definition, i.indisunique as unique, c.relkind = 'I' as partitioned,
+	c.relname ~ '_cc(new|old)[0-9]*$' as leftover
+from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pg_catalog.pg_class t on t.oid = i.indrelid join pg_catalog.pg_namespace tn on tn.oid = t.relnamespace
+where not (i.indisvalid and i.indisready) and `+userSchema+`
+	and not exists (select from pg_catalog.pg_stat_progress_create_index p where p.index_relid = c.oid and p.datname = pg_catalog.current_database())
+order by 1`)
+	for _, r := range rows {
+		f := Finding{Code: "invalid-index", Severity: Warning, Where: r.Index, Kind: r.Kind,
+			What: fmt.Sprintf("index of %s is invalid: no query uses it, and every write pays for it", r.Table),
+			Fix:  Fix{SQL: "REINDEX INDEX CONCURRENTLY " + r.Index + ";"}}
+		if r.Unique {
+			f.Severity, f.What = Error, fmt.Sprintf("unique index of %s is invalid: there may be duplicates", r.Table)
+		}
+		switch {
+		case r.Leftover:
+			f.Severity, f.What = Warning, fmt.Sprintf("index of %s was left by a REINDEX that did not end", r.Table)
+			f.Fix.SQL = "DROP INDEX CONCURRENTLY " + r.Index + ";"
+		case r.Partitioned:
+			f.What = fmt.Sprintf("index of %s is invalid: some of its partitions have no index that is attached to it", r.Table)
+			f.Fix.SQL = fmt.Sprintf("DROP INDEX %s; %s;", r.Index, strings.Replace(r.Definition, " ON ONLY ", " ON ", 1))
+		}
+		found = append(found, f)
+	}
+	return found, err
+}
+
+// sequences compares what a sequence has given with what it and the columns that
+// it fills can hold. One that begins anew never ends.
+func sequences(ctx context.Context, l *look) (found []Finding, err error) {
+	type row struct {
+		Sequence, Name, Table, Column, Type string // the last three: the column that ends first
+		Last, Limit                         int64
+		Used                                float64
+		Bigint                              bool // the sequence
+	}
+	rows, err := read[row](ctx, l, `with s as materialized (
+	select c.oid, n.nspname, c.relname, q.seqmin, q.seqmax, q.seqincrement > 0 as up, q.seqtypid = 'int8'::regtype as bigint,
+		case when pg_catalog.has_sequence_privilege(c.oid, 'usage, select') and (c.relpersistence = 'p' or not pg_catalog.pg_is_in_recovery())
+			then pg_catalog.pg_sequence_last_value(c.oid) end as last
+	from pg_catalog.pg_sequence q join pg_catalog.pg_class c on c.oid = q.seqrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+	where not q.seqcycle and `+userSchema+`
+), owned (seq, rel, att) as (
+	select d.objid, d.refobjid, d.refobjsubid from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass
+		and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjsubid > 0 and d.deptype in ('a', 'i')
+	union select d.refobjid, a.adrelid, a.adnum from pg_catalog.pg_depend d join pg_catalog.pg_attrdef a on a.oid = d.objid
+		where d.classid = 'pg_catalog.pg_attrdef'::regclass and d.refclassid = 'pg_catalog.pg_class'::regclass
+), col as (
+	select o.seq, pg_catalog.format('%I.%I', n.nspname, c.relname) as rel, pg_catalog.quote_ident(a.attname) as att,
+		pg_catalog.format_type(a.atttypid, null) as type, case a.atttypid when 'int2'::regtype then 32767 else 2147483647 end::bigint as max
+	from owned o join pg_catalog.pg_class c on c.oid = o.rel join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+	join pg_catalog.pg_attribute a on a.attrelid = o.rel and a.attnum = o.att
+	where a.atttypid in ('int2'::regtype, 'int4'::regtype) and c.relkind in ('r', 'p')
+), u as (
+	select s.*, c.rel, c.att, c.type, case when s.up then least(s.seqmax, c.max) else greatest(s.seqmin, -c.max - 1) end as lim
+	from s left join lateral (select * from col where col.seq = s.oid order by max, rel, att limit 1) c on true where s.last is not null
+), v as (
+	select u.*, case when up then (last::numeric - seqmin) / greatest(lim::numeric - seqmin, 1)
+		else (seqmax - last::numeric) / greatest(seqmax - lim::numeric, 1) end * 100 as used from u
+)
+select pg_catalog.format('%I.%I', nspname, relname) as sequence, relname::text as name, coalesce(rel, '') as table, coalesce(att, '') as column,
+	coalesce(type, '') as type, last, lim as limit, used::float8 as used, bigint
+from v where used >= $1::int order by 1`, l.o.Sequence)
+	for _, r := range rows {
+		f := Finding{Code: "sequence-end", Severity: used(r.Used), Where: r.Sequence, Kind: r.Name}
+		var sql []string
+		switch {
+		case r.Table == "":
+			f.What = fmt.Sprintf("gave %d; the last value is %d", r.Last, r.Limit)
+		case r.Used > 100:
+			f.What = fmt.Sprintf("gave %d, more than column %s of %s holds, which is %s", r.Last, r.Column, r.Table, r.Type)
+		default:
+			f.What = fmt.Sprintf("gave %d; column %s of %s holds up to %d", r.Last, r.Column, r.Table, r.Limit)
+		}
+		if r.Table != "" {
+			// The rows are written anew, with nobody beside it; docs/doctor.md says more.
+			sql = append(sql, fmt.Sprintf("ALTER TABLE %s ALTER %s TYPE bigint;", r.Table, r.Column))
+		}
+		sql = append(sql, fmt.Sprintf("ALTER SEQUENCE %s AS bigint NO MINVALUE NO MAXVALUE;", r.Sequence))
+		f.Fix.SQL = strings.Join(sql, " ")
+		found = append(found, f)
+	}
+	return found, err
+}
+
+// A constraint of a table whose columns are named by a query.
+type constraint struct {
+	Table, Constraint, Columns, Kind, Type string
+	Partitioned                            bool
+}
+
+const constraintColumns = `pg_catalog.format('%I.%I', n.nspname, t.relname) as table, pg_catalog.quote_ident(c.conname) as constraint,
+	coalesce((select pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by k.place) from pg_catalog.unnest(c.conkey) with ordinality k (num, place)
+		join pg_catalog.pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.num), '') as columns,
+	t.relname || '.' || c.conname as kind, c.contype::text as type, t.relkind = 'p' as partitioned
+from pg_catalog.pg_constraint c join pg_catalog.pg_class t on t.oid = c.conrelid join pg_catalog.pg_namespace n on n.oid = t.relnamespace
+where c.conparentid = 0 and ` + userSchema
+
+// unvalidated leaves out constraints that PostgreSQL 18 is told not to enforce.
+func unvalidated(ctx context.Context, l *look) (found []Finding, err error) {
+	rows, err := read[constraint](ctx, l, `select `+constraintColumns+`
+	and not c.convalidated and coalesce(pg_catalog.to_jsonb(c) ->> 'conenforced', 'true') = 'true' and c.coninhcount = 0 order by 1, 2`)
+	for _, r := range rows {
+		f := Finding{Code: "unvalidated-constraint", Severity: Warning, Where: r.Table, Kind: r.Kind,
+			What: fmt.Sprintf("constraint %s was added NOT VALID: rows from before it may break it", r.Constraint),
+			Fix:  Fix{SQL: fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s;", r.Table, r.Constraint)}}
+		found = append(found, f)
+	}
+	return found, err
+}
+
+// foreignKeys looks for an index that begins with the columns, in any order.
+func foreignKeys(ctx context.Context, l *look) (found []Finding, err error) {
+	rows, err := read[constraint](ctx, l, `select `+constraintColumns+` and c.contype = 'f' and not exists (
+	select from pg_catalog.pg_index i where i.indrelid = c.conrelid and i.indisvalid and i.indnkeyatts >= pg_catalog.cardinality(c.conkey)
+		and (i.indpred is null or pg_catalog.pg_get_expr(i.indpred, i.indrelid) ~ '^[(]\S+ IS NOT NULL[)]$')
+		and (i.indkey::int2[])[0:pg_catalog.cardinality(c.conkey) - 1] @> c.conkey) order by 1, 2`)
+	for _, r := range rows {
+		how := "CONCURRENTLY "
+		if r.Partitioned {
+			how = ""
+		}
+		found = append(found, Finding{Code: "foreign-key-index", Severity: Info, Where: r.Table, Kind: r.Kind,
+			What: fmt.Sprintf("foreign key %s has no index: deleting what it refers to reads the whole table", r.Constraint),
+			Fix:  Fix{SQL: fmt.Sprintf("CREATE INDEX %sON %s (%s);", how, r.Table, r.Columns)}})
+	}
+	return found, err
+}

@@ -1,0 +1,75 @@
+package doctor_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/doctor"
+)
+
+func TestItFindsWhatIsWrongWithAServer(t *testing.T) {
+	t.Parallel()
+	// The cluster of a test has autovacuum, fsync and full_page_writes off.
+	s := start(t, map[string]string{"max_locks_per_transaction": "10", "max_connections": "20", "wal_level": "replica"})
+	name, url := create(t, s, "")
+	var tables []string
+	for i := range 150 {
+		tables = append(tables, fmt.Sprintf("CREATE TABLE t%d ()", i))
+	}
+	execute(t, url, tables...)
+	execute(t, url, "SELECT pg_create_physical_replication_slot('standby', true)")
+	o := doctor.Options{XIDAge: 2, RetainedWAL: 1}
+	execute(t, url, "CREATE TABLE more ()")
+	r := look(t, url, o)
+	one(t, r, "autovacuum-off", "autovacuum", doctor.Warning)
+	one(t, r, "fsync-off", "fsync", doctor.Warning)
+	one(t, r, "fsync-off", "full_page_writes", doctor.Warning)
+	one(t, r, "wraparound", name, doctor.Warning)
+	one(t, r, "replication-slot", "standby", doctor.Warning)
+	if f := one(t, r, "lock-table", name, doctor.Warning); !strings.Contains(f.What, "room for 200 locks") {
+		t.Errorf("%+v", f)
+	}
+	for _, f := range r.Findings {
+		if f.Fix.SQL != "" && f.Code != "lock-table" {
+			for sql := range strings.SplitSeq(f.Fix.SQL, "; ") { // ALTER SYSTEM runs by itself
+				execute(t, url, sql)
+			}
+		}
+	}
+	for _, f := range look(t, url, o).Findings {
+		if f.Code != "wraparound" && f.Code != "lock-table" && f.Code != "autovacuum-off" && f.Code != "fsync-off" {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+func TestItFindsALocaleThatHasChanged(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	conn := connect(t, s.URL(""))
+	var version int
+	if err := conn.QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	if version < 150000 {
+		t.Skip("PostgreSQL 14 does not record the version")
+	}
+	var icu bool
+	if err := conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i')").Scan(&icu); err != nil || !icu {
+		t.Skip("no ICU", err)
+	}
+	name, url := create(t, s, "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+	o := doctor.Options{Only: []string{"collation-version"}}
+	if r := look(t, url, o); len(r.Findings) > 0 {
+		t.Errorf("%+v", r.Findings)
+	}
+	execute(t, url, "UPDATE pg_database SET datcollversion = '1' WHERE datname = current_database()")
+	f := one(t, look(t, url, o), "collation-version", name, doctor.Error)
+	for sql := range strings.SplitSeq(f.Fix.SQL, "; ") {
+		execute(t, url, sql)
+	}
+	if r := look(t, url, o); len(r.Findings) > 0 {
+		t.Errorf("after %s: %+v", f.Fix.SQL, r.Findings)
+	}
+}
