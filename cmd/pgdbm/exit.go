@@ -16,7 +16,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
-	exitDrift       = 3 // history or schema are not as the files say
+	exitDrift       = 3 // history or schema are not as the files say, or doctor found an error
 	exitPending     = 4 // only with --check
 	exitBusy        = 5 // a lock was not to be had, or the time is up
 	exitPartial     = 6 // some schemas of a fleet

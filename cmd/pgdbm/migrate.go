@@ -225,6 +225,11 @@ func (f *moduleFlags) withPool(cmd *cobra.Command, fn func(ctx context.Context, 
 	if err := f.resolve(cmd); err != nil {
 		return err
 	}
+	return f.withResolved(cmd, fn)
+}
+
+// withResolved calls fn with a pool on the database that was found.
+func (f *moduleFlags) withResolved(cmd *cobra.Command, fn func(ctx context.Context, pool *pgdbm.Pool) error) error {
 	ctx := cmd.Context()
 	if f.timeout > 0 {
 		var cancel context.CancelFunc

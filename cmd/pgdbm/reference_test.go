@@ -54,7 +54,7 @@ Nothing asks without a terminal, or where ` + "`CI`" + ` is set. Colour follows
 | 0 | ok |
 | 1 | failed |
 | 2 | usage |
-| 3 | history or schema are not as the files say |
+| 3 | history or schema are not as the files say; ` + "`doctor`" + ` found an error |
 | 4 | migrations are pending, with ` + "`--check`" + ` only |
 | 5 | a lock was not to be had, or the time is up |
 | 6 | some schemas of many failed |
@@ -91,6 +91,7 @@ one is added. A field in parentheses is left out when it is empty. Some of them:
 		{"these with --all: what they print of each", allJSON{}},
 		{"migrate up --schemas", fleetJSON{}},
 		{"migrate plan --schemas", fleetPlanJSON{}},
+		{"doctor", doctorJSON{}},
 		{"version", versionReport{}},
 	} {
 		fmt.Fprintf(&b, "| %s | %s |\n", r.commands, fields(reflect.TypeOf(r.value)))
