@@ -37,6 +37,8 @@ func TestScripts(t *testing.T) {
 			}
 			root, err := filepath.Abs("../..")
 			env.Setenv("CHECKOUT", root)
+			env.Setenv("BINARIES", os.Getenv("PGDBM_POSTGRES_BIN"))
+			env.Setenv("PID", strconv.Itoa(os.Getpid()))
 			if s, serverErr := server(); serverErr == nil {
 				env.Setenv("SERVER", s.URL(""))
 				config, err := pgx.ParseConfig(s.URL(""))
@@ -59,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"leavedatabases": leaveDatabases,
 			"query":          querySQL,
 			"sql":            execSQL,
+			"untildev":       untilDev,
 		},
 		Condition: func(name string) (bool, error) {
 			switch name {

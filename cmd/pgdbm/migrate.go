@@ -50,6 +50,7 @@ type moduleFlags struct {
 // chosen is a module as flags and file have it.
 type chosen struct {
 	module  pgdbm.Module
+	dir     string // of its files
 	schema  string
 	aliases map[string]string // where the modules that it requires are
 }
@@ -166,7 +167,7 @@ func (f *moduleFlags) chooseOne(cmd *cobra.Command, m *projectfile.Module) (chos
 			return c, err
 		}
 	}
-	c.module.Schema, c.module.Files = c.schema, os.DirFS(dir)
+	c.dir, c.module.Schema, c.module.Files = dir, c.schema, os.DirFS(dir)
 	for _, name := range c.module.Requires {
 		if f.place.file == nil {
 			break

@@ -91,6 +91,7 @@ one is added. A field in parentheses is left out when it is empty. Some of them:
 		{"these with --all: what they print of each", allJSON{}},
 		{"migrate up --schemas", fleetJSON{}},
 		{"migrate plan --schemas", fleetPlanJSON{}},
+		{"dev: an object in a line for each event", devEvent{}},
 		{"doctor", doctorJSON{}},
 		{"version", versionReport{}},
 	} {

@@ -59,7 +59,7 @@ its own.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	color := colorFlag("auto")
 	root.PersistentFlags().Var(&color, "color", "colour the output: auto, always or never")
-	root.AddCommand(newChoose(), newDB(), newDemo(), newDocs(), newDoctor(), newInit(), newMigrate(), newNew(), newSchema(), newServer(), newSkills(), newTenant(), newTest(), newVersion())
+	root.AddCommand(newChoose(), newDB(), newDemo(), newDev(), newDocs(), newDoctor(), newInit(), newMigrate(), newNew(), newSchema(), newServer(), newSkills(), newTenant(), newTest(), newVersion())
 	checkCompletion(root)
 	return root
 }

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/spf13/cobra"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/migrate"
+)
+
+// devFlags say which modules, on which server.
+type devFlags struct {
+	moduleFlags
+	server   serverFlags
+	database string
+	keepData bool
+}
+
+func newDev() *cobra.Command {
+	var f devFlags
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Give modules a database, and migrate it while you write",
+		Long: `dev starts a private PostgreSQL server, or joins the one that runs, makes a
+database, migrates the modules and prints the URL. Then it watches the files,
+and migrates again whenever they change. What fails is told with file, line and
+column, and tried again with the next change.
+
+The module is that of --module and --dir; without, all modules of pgdbm.toml. A
+file that has been applied and is changed has the schemas dropped and made anew,
+without their rows; with --keep-data it is an error, as in production.
+
+Ctrl-C drops the database, and ends the server if nobody else uses it.`,
+		Example: `  pgdbm dev --module billing --dir billing/migrations
+  pgdbm dev --tcp --postgres 17`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// The server is its own, whatever libpq's variables say.
+			ignoreLibpqEnv()
+			if err := f.resolve(cmd); err != nil {
+				return err
+			}
+			return f.run(cmd)
+		},
+	}
+	f.addFile(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.dir, "dir", "migrations", "`folder` of the migrations")
+	flags.StringVar(&f.name, "module", "", "the module's `name`")
+	flags.StringVar(&f.schema, "schema", "", "`schema` to work on; else the module's name")
+	flags.StringSliceVar(&f.requires, "requires", nil, "`modules` that it requires")
+	flags.StringSliceVar(&f.extensions, "extension", nil, "`extensions` that it needs")
+	flags.StringVar(&f.database, "database", "", "`name` of the database (default: FOLDER_dev)")
+	flags.BoolVar(&f.keepData, "keep-data", false, "make no schema anew")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "say on stderr what happens")
+	flags.BoolVar(&f.asJSON, "json", false, "print a JSON object in a line for each event")
+	f.server.add(cmd)
+	completeModules(cmd, &f.target)
+	return cmd
+}
+
+// resolve finds the modules. There is no environment: the database is dev's own.
+func (f *devFlags) resolve(cmd *cobra.Command) error {
+	file, err := f.file()
+	if err != nil {
+		return err
+	}
+	f.place = &place{file: file}
+	if f.name == "" {
+		for _, flag := range []string{"dir", "schema", "requires", "extension"} {
+			if cmd.Flags().Changed(flag) {
+				return usageError{fmt.Errorf("--%s: goes with --module", flag)}
+			}
+		}
+		if file == nil {
+			return usageError{errors.New("--module: required, as there is no pgdbm.toml")}
+		}
+		f.all = true
+	}
+	if f.chosen, err = f.choose(cmd); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+func (f *devFlags) run(cmd *cobra.Command) (err error) {
+	ctx := cmd.Context()
+	out := &devOutput{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), asJSON: f.asJSON}
+	server, err := f.server.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer server.Stop(context.WithoutCancel(ctx))
+	db, err := createDevDatabase(ctx, server.URL(""), f.database)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// An interrupted command says no more than that, so it is said here.
+		if dropErr := db.drop(context.WithoutCancel(ctx)); dropErr != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "pgdbm: %v\n", dropErr)
+		}
+	}()
+	url := server.URL(db.name)
+	if f.server.tcp {
+		if url, err = server.TCPURL(db.name); err != nil {
+			return err
+		}
+	}
+	out.ready(server, db.name, url)
+	d := &devWork{url: server.URL(db.name), flags: f, out: out}
+	if f.verbose {
+		d.level = slog.LevelInfo
+	} else {
+		d.level = slog.LevelWarn
+	}
+	w := &watch{chosen: f.chosen}
+	for {
+		w.look()
+		d.migrate(ctx)
+		out.watching(f.chosen)
+		if err := w.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// devWork migrates dev's database.
+type devWork struct {
+	url   string
+	flags *devFlags
+	out   *devOutput
+	level slog.Level
+}
+
+// migrate brings all modules up to date, or tells why not. It opens a pool for as
+// long as it takes, so that a schema that is made anew is new to it.
+func (d *devWork) migrate(ctx context.Context) {
+	failed, err := d.up(ctx)
+	if failed != nil && remakes(err) && !d.flags.keepData {
+		d.out.anew(failed, err)
+		if err = d.clear(ctx); err == nil {
+			failed, err = d.up(ctx)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		d.out.failed(failed, err)
+	}
+}
+
+// remakes reports whether a schema made anew would have the files as they are.
+func remakes(err error) bool {
+	for _, target := range []error{migrate.ErrChanged, migrate.ErrMissing, migrate.ErrOrder, migrate.ErrSchemaGone, migrate.ErrInterrupted} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *devWork) open(ctx context.Context) (*pgdbm.Pool, error) {
+	return pgdbm.Open(ctx, pgdbm.Config{URL: d.url, ApplicationName: "pgdbm dev", MaxConns: 4,
+		Logger: slog.New(slog.NewTextHandler(d.out.errs, &slog.HandlerOptions{Level: d.level}))})
+}
+
+// up returns the module that could not be brought up to date.
+func (d *devWork) up(ctx context.Context) (failed *chosen, err error) {
+	pool, err := d.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	for i := range d.flags.chosen {
+		c := &d.flags.chosen[i]
+		db, err := c.handle(pool)
+		if err != nil {
+			return c, err
+		}
+		res, err := migrate.Up(ctx, db, c.module, nil)
+		if res != nil {
+			d.out.migrated(c, res)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	return nil, nil
+}
+
+// clear drops what up has made: the modules' schemas and their history. A program
+// that is connected stays so.
+func (d *devWork) clear(ctx context.Context) error {
+	pool, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	db, err := pool.Schema("public") // it is named in no statement here
+	if err != nil {
+		return err
+	}
+	schemas := []string{"pgdbm"}
+	for _, c := range d.flags.chosen {
+		schemas = append(schemas, c.schema)
+	}
+	err = db.InTx(ctx, func(ctx context.Context, tx *pgdbm.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '5s'"); err != nil {
+			return err
+		}
+		for _, schema := range schemas {
+			name := quoteIdent(schema)
+			if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE"); err != nil {
+				return err
+			}
+			if schema == "public" {
+				if _, err := tx.Exec(ctx, "CREATE SCHEMA public"); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == lockNotAvailable {
+		return fmt.Errorf("make the schemas anew: a program has them locked: %w", err)
+	}
+	return err
+}
+
+const lockNotAvailable = "55P03"

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/doctor"
+	"github.com/pgdbm/pgdbm/localpg"
+	"github.com/pgdbm/pgdbm/migrate"
+)
+
+// devOutput tells what dev does, to people or in JSON.
+type devOutput struct {
+	out, errs io.Writer
+	asJSON    bool
+	watched   bool // watching has been told of
+}
+
+// devEvent is a line of JSON.
+type devEvent struct {
+	Version  int        `json:"version"`
+	Event    string     `json:"event"` // ready, migrated, anew, failed, watching
+	URL      string     `json:"url,omitempty"`
+	Database string     `json:"database,omitempty"`
+	Server   string     `json:"server,omitempty"`
+	Postgres string     `json:"postgres,omitempty"`
+	Module   string     `json:"module,omitempty"`
+	Schema   string     `json:"schema,omitempty"`
+	Applied  []fileJSON `json:"applied,omitempty"`
+	Warnings []string   `json:"warnings,omitempty"`
+	File     string     `json:"file,omitempty"`
+	Line     int        `json:"line,omitempty"`
+	Column   int        `json:"column,omitempty"`
+	Error    string     `json:"error,omitempty"`
+	Folders  []string   `json:"folders,omitempty"`
+}
+
+func (o *devOutput) event(e devEvent) {
+	e.Version = jsonVersion
+	text, err := json.Marshal(e)
+	if err != nil {
+		panic("pgdbm: bug: " + err.Error()) // it has nothing that could fail
+	}
+	fmt.Fprintln(o.out, string(text))
+}
+
+func (o *devOutput) line(out io.Writer, format string, args ...any) {
+	fmt.Fprintf(out, "%s  %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, args...))
+}
+
+func (o *devOutput) ready(server *localpg.Server, database, url string) {
+	if o.asJSON {
+		o.event(devEvent{Event: "ready", URL: url, Database: database, Server: server.ID(), Postgres: server.Version()})
+		return
+	}
+	fmt.Fprintf(o.out, "PostgreSQL %s has database %s, only for you and until this ends, at\n\n  %s\n\n  psql %s\n\n",
+		server.Version(), database, url, doctor.Shell(url))
+}
+
+// watching is told once to people, and after each look at all modules in JSON.
+func (o *devOutput) watching(list []chosen) {
+	var folders []string
+	for _, c := range list {
+		folders = append(folders, c.dir)
+	}
+	switch {
+	case o.asJSON:
+		o.event(devEvent{Event: "watching", Folders: folders})
+	case !o.watched:
+		for _, folder := range folders {
+			o.line(o.out, "watching  %s", folder)
+		}
+	}
+	o.watched = true
+}
+
+func (o *devOutput) migrated(c *chosen, res *migrate.UpResult) {
+	files, warnings := filesJSON(res.Applied), warningTexts(res.Warnings)
+	if o.asJSON {
+		if len(files)+len(warnings) > 0 {
+			o.event(devEvent{Event: "migrated", Module: c.module.Name, Schema: c.schema, Applied: files, Warnings: warnings})
+		}
+		return
+	}
+	for _, f := range files {
+		o.line(o.out, "applied   %s  %.0f ms", filepath.Join(c.dir, f.File), f.MS)
+	}
+	for _, w := range warnings {
+		o.line(o.out, "warning   %s", w)
+	}
+}
+
+func (o *devOutput) anew(c *chosen, err error) {
+	if o.asJSON {
+		e := c.failure(err)
+		e.Event = "anew"
+		o.event(e)
+		return
+	}
+	o.line(o.out, "anew      %s", c.text(err))
+}
+
+// failed tells of an error; c is nil for one that is no module's.
+func (o *devOutput) failed(c *chosen, err error) {
+	if o.asJSON {
+		o.event(c.failure(err))
+		return
+	}
+	o.line(o.errs, "failed    %s", c.text(err))
+}
+
+func (c *chosen) failure(err error) devEvent {
+	e := devEvent{Event: "failed", Error: err.Error()}
+	if c == nil {
+		return e
+	}
+	e.Module, e.Schema = c.module.Name, c.schema
+	if failed, ok := errors.AsType[*pgdbm.MigrationError](err); ok && failed.File != "" {
+		e.File, e.Line, e.Column, e.Error = filepath.Join(c.dir, failed.File), failed.Line, failed.Column, failed.Err.Error()
+	}
+	return e
+}
+
+// text is an error with its place as editors open it.
+func (c *chosen) text(err error) string {
+	e := c.failure(err)
+	switch {
+	case e.File == "":
+		return e.Error
+	case e.Line == 0:
+		return fmt.Sprintf("%s: %s", e.File, e.Error)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Error)
+}
