@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -50,9 +51,28 @@ order by 1`)
 	return found, err
 }
 
-// sequences compares what a sequence has given with what it and the columns that
-// it fills can hold. One that begins anew never ends.
+// sequencesAtOnce is how many sequences are read in a transaction. Reading one
+// takes a lock on it, of which the server has a limited number for all.
+const sequencesAtOnce = 100
+
 func sequences(ctx context.Context, l *look) (found []Finding, err error) {
+	oids, err := read[uint32](ctx, l, `select q.seqrelid from pg_catalog.pg_sequence q
+join pg_catalog.pg_class c on c.oid = q.seqrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where not q.seqcycle and c.relpersistence <> 't' and `+userSchema+` order by n.nspname, c.relname`)
+	for some := range slices.Chunk(oids, sequencesAtOnce) {
+		if err != nil {
+			break
+		}
+		var more []Finding
+		more, err = someSequences(ctx, l, some)
+		found = append(found, more...)
+	}
+	return found, err
+}
+
+// someSequences compares what a sequence has given with what it and the columns
+// that it fills can hold. One that begins anew never ends.
+func someSequences(ctx context.Context, l *look, oids []uint32) (found []Finding, err error) {
 	type row struct {
 		Sequence, Name, Table, Column, Type string // the last three: the column that ends first
 		Last, Limit                         int64
@@ -64,12 +84,12 @@ func sequences(ctx context.Context, l *look) (found []Finding, err error) {
 		case when pg_catalog.has_sequence_privilege(c.oid, 'usage, select') and (c.relpersistence = 'p' or not pg_catalog.pg_is_in_recovery())
 			then pg_catalog.pg_sequence_last_value(c.oid) end as last
 	from pg_catalog.pg_sequence q join pg_catalog.pg_class c on c.oid = q.seqrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-	where not q.seqcycle and `+userSchema+`
+	where q.seqrelid = any($2::oid[])
 ), owned (seq, rel, att) as (
-	select d.objid, d.refobjid, d.refobjsubid from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass
+	select d.objid, d.refobjid, d.refobjsubid from pg_catalog.pg_depend d where d.objid = any($2::oid[]) and d.classid = 'pg_catalog.pg_class'::regclass
 		and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjsubid > 0 and d.deptype in ('a', 'i')
 	union select d.refobjid, a.adrelid, a.adnum from pg_catalog.pg_depend d join pg_catalog.pg_attrdef a on a.oid = d.objid
-		where d.classid = 'pg_catalog.pg_attrdef'::regclass and d.refclassid = 'pg_catalog.pg_class'::regclass
+		where d.classid = 'pg_catalog.pg_attrdef'::regclass and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = any($2::oid[])
 ), col as (
 	select o.seq, pg_catalog.format('%I.%I', n.nspname, c.relname) as rel, pg_catalog.quote_ident(a.attname) as att,
 		pg_catalog.format_type(a.atttypid, null) as type, case a.atttypid when 'int2'::regtype then 32767 else 2147483647 end::bigint as max
@@ -85,7 +105,7 @@ func sequences(ctx context.Context, l *look) (found []Finding, err error) {
 )
 select pg_catalog.format('%I.%I', nspname, relname) as sequence, relname::text as name, coalesce(rel, '') as table, coalesce(att, '') as column,
 	coalesce(type, '') as type, last, lim as limit, used::float8 as used, bigint
-from v where used >= $1::int order by 1`, l.o.Sequence)
+from v where used >= $1::int order by 1`, l.o.Sequence, oids)
 	for _, r := range rows {
 		f := Finding{Code: "sequence-end", Severity: used(r.Used), Where: r.Sequence, Kind: r.Name}
 		var sql []string

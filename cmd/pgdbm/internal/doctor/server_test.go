@@ -73,3 +73,15 @@ func TestItFindsALocaleThatHasChanged(t *testing.T) {
 		t.Errorf("after %s: %+v", f.Fix.SQL, r.Findings)
 	}
 }
+
+// Reading a sequence locks it, and so does a look at all of them in one transaction.
+func TestItTakesNoMoreLocksThanThereAre(t *testing.T) {
+	t.Parallel()
+	s := start(t, map[string]string{"max_locks_per_transaction": "10", "max_connections": "10"})
+	_, url := create(t, s, "")
+	for i := range 20 {
+		execute(t, url, fmt.Sprintf("DO $$ BEGIN FOR i IN 1..100 LOOP EXECUTE 'CREATE SEQUENCE s%d_' || i; END LOOP; END $$", i))
+	}
+	execute(t, url, "SELECT setval('s19_100', 9223372036854775807)")
+	one(t, look(t, url, doctor.Options{Only: []string{"sequence-end"}}), "sequence-end", "s19_100", doctor.Error)
+}
