@@ -31,9 +31,9 @@ database, migrates the modules and prints the URL. Then it watches the files,
 and migrates again whenever they change. What fails is told with file, line and
 column, and tried again with the next change.
 
-The module is that of --module and --dir; without, all modules of pgdbm.toml. A
-file that has been applied and is changed has the schemas dropped and made anew,
-without their rows; with --keep-data it is an error, as in production.
+The module is that of --module and --dir; without, all modules of pgdbm.toml.
+When a file that has been applied is changed or gone, the schemas are dropped
+and made anew, without their rows; with --keep-data that is as in production.
 
 Ctrl-C drops the database, and ends the server if nobody else uses it.`,
 		Example: `  pgdbm dev --module billing --dir billing/migrations
@@ -181,6 +181,9 @@ func (d *devWork) up(ctx context.Context) (failed *chosen, err error) {
 		if err != nil {
 			return c, err
 		}
+		if err := d.goneFile(ctx, db, c); err != nil {
+			return c, err
+		}
 		res, err := migrate.Up(ctx, db, c.module, nil)
 		if res != nil {
 			d.out.migrated(c, res)
@@ -190,6 +193,24 @@ func (d *devWork) up(ctx context.Context) (failed *chosen, err error) {
 		}
 	}
 	return nil, nil
+}
+
+// goneFile is an error when a file that was applied is no more. Up takes the newest
+// ones for those of a newer program, of which there is none here.
+func (d *devWork) goneFile(ctx context.Context, db *pgdbm.DB, c *chosen) error {
+	if d.flags.keepData {
+		return nil
+	}
+	status, err := migrate.Status(ctx, db, c.module, nil)
+	if err != nil {
+		return err
+	}
+	for _, v := range status.Versions {
+		if v.State == migrate.Ahead || v.State == migrate.Gone {
+			return &pgdbm.MigrationError{Module: c.module.Name, Schema: c.schema, Version: v.Version, File: v.File, Err: migrate.ErrMissing}
+		}
+	}
+	return nil
 }
 
 // clear drops what up has made: the modules' schemas and their history. A program

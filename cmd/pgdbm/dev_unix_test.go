@@ -167,6 +167,18 @@ func TestDevMigratesWhatIsWrittenUntilItIsInterrupted(t *testing.T) {
 		t.Error(err)
 	}
 
+	// A file that was applied and goes.
+	if err := os.Remove(filepath.Join(dir, "migrations", "002_price.sql")); err != nil {
+		t.Fatal(err)
+	}
+	if e := d.next("anew"); e.File != filepath.Join("migrations", "002_price.sql") {
+		t.Errorf("%+v", e)
+	}
+	if e := d.next("migrated"); len(e.Applied) != 1 {
+		t.Errorf("%+v", e)
+	}
+	d.next("watching")
+
 	// Another one beside it has a database of its own.
 	other := startDev(t, dir, "--module", "shop", "--durable")
 	second := other.next("ready")
