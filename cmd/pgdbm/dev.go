@@ -89,7 +89,8 @@ func (f *devFlags) resolve(cmd *cobra.Command) error {
 }
 
 func (f *devFlags) run(cmd *cobra.Command) (err error) {
-	ctx := cmd.Context()
+	ctx, cancel := context.WithCancelCause(cmd.Context())
+	defer cancel(nil)
 	out := &devOutput{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), asJSON: f.asJSON}
 	server, err := f.server.start(ctx)
 	if err != nil {
@@ -100,7 +101,10 @@ func (f *devFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	lost := db.watch(ctx, cancel)
 	defer func() {
+		cancel(nil)
+		<-lost
 		// An interrupted command says no more than that, so it is said here.
 		if dropErr := db.drop(context.WithoutCancel(ctx)); dropErr != nil {
 			fmt.Fprintf(cmd.ErrOrStderr(), "pgdbm: %v\n", dropErr)

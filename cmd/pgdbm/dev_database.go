@@ -97,8 +97,25 @@ func (db *devDatabase) make(ctx context.Context, again bool) error {
 	if _, err := db.admin.Exec(ctx, "CREATE DATABASE "+name); err != nil {
 		return err
 	}
-	_, err := db.admin.Exec(ctx, fmt.Sprintf("COMMENT ON DATABASE %s IS '%s'", name, devComment))
+	if _, err := db.admin.Exec(ctx, fmt.Sprintf("COMMENT ON DATABASE %s IS '%s'", name, devComment)); err != nil {
+		return err
+	}
+	_, err := db.admin.Exec(ctx, "SELECT pg_catalog.set_config('application_name', 'pgdbm dev of ' || $1, false)", db.name)
 	return err
+}
+
+// watch uses the connection, and cancels the context when the server ends it: with
+// it the lock goes, and maybe the server. What it returns is closed when the
+// connection is free, after the end of the context.
+func (db *devDatabase) watch(ctx context.Context, cancel context.CancelCauseFunc) <-chan struct{} {
+	free := make(chan struct{})
+	go func() {
+		defer close(free)
+		if _, err := db.admin.WaitForNotification(ctx); err != nil && ctx.Err() == nil {
+			cancel(fmt.Errorf("connection to the server: %w", err))
+		}
+	}()
+	return free
 }
 
 // devCleanup is the time that the end may take.

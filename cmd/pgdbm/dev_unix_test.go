@@ -229,6 +229,24 @@ func TestDevKeepsDataWhenAsked(t *testing.T) {
 	}
 }
 
+func TestDevEndsWithItsServer(t *testing.T) {
+	t.Parallel()
+	dir, name := devFolder(t, "lost")
+	write(t, dir, "migrations/001_items.sql", "CREATE TABLE {{tables.items}} (id int);\n")
+	d := startDev(t, dir, "--module", "shop", "--durable")
+	ready := d.next("ready")
+	d.next("migrated")
+	d.next("watching")
+	d.query(ready.URL, "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE application_name = 'pgdbm dev of "+name+"'", "1")
+	if d.lines.Scan() {
+		t.Error(d.lines.Text())
+	}
+	_ = d.cmd.Wait() // the code says it
+	if code := d.cmd.ProcessState.ExitCode(); code != exitFailed || !strings.HasPrefix(d.stderr.String(), "pgdbm: connection to the server: ") {
+		t.Errorf("exit code %d: %s", code, &d.stderr)
+	}
+}
+
 func TestDevTakesAwayWhatAKilledOneLeft(t *testing.T) {
 	t.Parallel()
 	dir, name := devFolder(t, "app")

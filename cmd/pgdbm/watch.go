@@ -23,7 +23,7 @@ func (w *watch) look() { w.seen = w.files() }
 
 // wait returns when the files are other than they were, and have been so for a
 // period: somebody may be in the middle of writing them. Its error is the
-// context's.
+// context's cause.
 func (w *watch) wait(ctx context.Context) error {
 	ticker := time.NewTicker(watchPeriod)
 	defer ticker.Stop()
@@ -31,7 +31,7 @@ func (w *watch) wait(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-ticker.C:
 		}
 		now := w.files()

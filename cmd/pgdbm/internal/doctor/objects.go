@@ -77,10 +77,10 @@ func someSequences(ctx context.Context, l *look, oids []uint32) (found []Finding
 		Sequence, Name, Table, Column, Type string // the last three: the column that ends first
 		Last, Limit                         int64
 		Used                                float64
-		Bigint                              bool // the sequence
+		Up                                  bool
 	}
 	rows, err := read[row](ctx, l, `with s as materialized (
-	select c.oid, n.nspname, c.relname, q.seqmin, q.seqmax, q.seqincrement > 0 as up, q.seqtypid = 'int8'::regtype as bigint,
+	select c.oid, n.nspname, c.relname, q.seqmin, q.seqmax, q.seqincrement > 0 as up,
 		case when pg_catalog.has_sequence_privilege(c.oid, 'usage, select') and (c.relpersistence = 'p' or not pg_catalog.pg_is_in_recovery())
 			then pg_catalog.pg_sequence_last_value(c.oid) end as last
 	from pg_catalog.pg_sequence q join pg_catalog.pg_class c on c.oid = q.seqrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -104,7 +104,7 @@ func someSequences(ctx context.Context, l *look, oids []uint32) (found []Finding
 		else (seqmax - last::numeric) / greatest(seqmax - lim::numeric, 1) end * 100 as used from u
 )
 select pg_catalog.format('%I.%I', nspname, relname) as sequence, relname::text as name, coalesce(rel, '') as table, coalesce(att, '') as column,
-	coalesce(type, '') as type, last, lim as limit, used::float8 as used, bigint
+	coalesce(type, '') as type, last, lim as limit, used::float8 as used, up
 from v where used >= $1::int order by 1`, l.o.Sequence, oids)
 	for _, r := range rows {
 		f := Finding{Code: "sequence-end", Severity: used(r.Used), Where: r.Sequence, Kind: r.Name}
@@ -121,7 +121,11 @@ from v where used >= $1::int order by 1`, l.o.Sequence, oids)
 			// The rows are written anew, with nobody beside it; docs/doctor.md says more.
 			sql = append(sql, fmt.Sprintf("ALTER TABLE %s ALTER %s TYPE bigint;", r.Table, r.Column))
 		}
-		sql = append(sql, fmt.Sprintf("ALTER SEQUENCE %s AS bigint NO MINVALUE NO MAXVALUE;", r.Sequence))
+		end := "NO MAXVALUE"
+		if !r.Up {
+			end = "NO MINVALUE"
+		}
+		sql = append(sql, fmt.Sprintf("ALTER SEQUENCE %s AS bigint %s;", r.Sequence, end))
 		f.Fix.SQL = strings.Join(sql, " ")
 		found = append(found, f)
 	}

@@ -40,6 +40,8 @@ func TestItFindsWhatIsWrongInADatabaseAndTheFixEndsIt(t *testing.T) {
 			"sequence-end", "32767", doctor.Error},
 		{"a sequence that fills no column", []string{"CREATE SEQUENCE s AS integer MAXVALUE 100; SELECT setval('s', 90)"}, false,
 			"sequence-end", "the last value is 100", doctor.Warning},
+		{"a sequence that began below 1", []string{"CREATE SEQUENCE s MINVALUE -10 START -10 MAXVALUE 100; SELECT setval('s', 100)"}, false,
+			"sequence-end", "the last value is 100", doctor.Error},
 		{"a sequence that goes down", []string{"CREATE SEQUENCE s INCREMENT -1 MINVALUE -100; SELECT setval('s', -99)"}, false,
 			"sequence-end", "the last value is -100", doctor.Error},
 		{"an empty schema that no module has", []string{"CREATE SCHEMA leftover"}, true,
