@@ -90,6 +90,27 @@ func TestItFindsWhatIsWrongInADatabaseAndTheFixEndsIt(t *testing.T) {
 	}
 }
 
+// PostgreSQL 18 knows constraints that are not enforced, which nobody can validate,
+// and NOT NULL that is not valid.
+func TestAConstraintThatIsNotEnforcedIsNoFinding(t *testing.T) {
+	t.Parallel()
+	_, url := create(t, shared(t), "")
+	var version int
+	if err := connect(t, url).QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	if version < 180000 {
+		t.Skip("needs PostgreSQL 18")
+	}
+	execute(t, url, "CREATE TABLE x (a int, CONSTRAINT idle CHECK (a > 0) NOT ENFORCED)", "ALTER TABLE x ADD CONSTRAINT filled NOT NULL a NOT VALID")
+	o := doctor.Options{Only: []string{"unvalidated-constraint"}}
+	f := one(t, look(t, url, o), "unvalidated-constraint", "", doctor.Warning)
+	execute(t, url, f.Fix.SQL)
+	if r := look(t, url, o); len(r.Findings) > 0 {
+		t.Errorf("after %s: %+v", f.Fix.SQL, r.Findings)
+	}
+}
+
 // Where the same is wrong in many schemas, findings say that they are alike.
 func TestFindingsOfManySchemasAreOfOneKind(t *testing.T) {
 	t.Parallel()

@@ -98,16 +98,19 @@ where `+userSchema+` and n.nspname not in ('public', 'pgdbm')
 	and not exists (select from (`+recorded+`) r (schema) where r.schema = n.nspname)
 order by 1`)
 	for _, r := range rows {
+		has := "with " + count(r.Objects, "object")
+		if r.Objects == 0 {
+			has = "is empty and"
+		}
 		f := Finding{Code: "schema-unowned", Severity: Info, Where: "schema " + r.Quoted,
-			What: fmt.Sprintf("with %s belongs to no module that is recorded", count(r.Objects, "object")),
+			What: has + " belongs to no module that is recorded",
 			// It never says CASCADE: what nobody knows may be somebody's.
 			Fix: Fix{SQL: fmt.Sprintf("SELECT relkind, relname, pg_size_pretty(pg_total_relation_size(oid)) FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'v', 'S');", literal(r.Quoted))}}
-		if prefix := prefixOf(prefixes, r.Name); prefix != "" || r.Role != "" {
-			f.Severity, f.Kind = Warning, prefix
-			f.What = fmt.Sprintf("with %s is named like a tenant's, and no tenant has it", count(r.Objects, "object"))
-			if prefix == "" {
-				f.What = fmt.Sprintf("with %s has a role of pgdbm's, and no module or tenant that is recorded", count(r.Objects, "object"))
-			}
+		switch prefix := prefixOf(prefixes, r.Name); {
+		case prefix != "":
+			f.Severity, f.Kind, f.What = Warning, prefix, has+" is named like a tenant's, and no tenant has it"
+		case r.Role != "":
+			f.Severity, f.What = Warning, has+" has a role of pgdbm's, and no module or tenant that is recorded"
 		}
 		if r.Objects == 0 {
 			f.Fix.SQL = "DROP SCHEMA " + r.Quoted + ";"
