@@ -28,3 +28,17 @@ func TestTextIsQuotedForWhereItIsPasted(t *testing.T) {
 		}
 	}
 }
+
+func TestVersionsThatAreNotSupportedAreFindings(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[int]Severity{130020: Error, 140000: "", 180004: "", 190000: Info} {
+		found, err := serverVersion(t.Context(), &look{version: version})
+		got := Severity("")
+		if len(found) > 0 {
+			got = found[0].Severity
+		}
+		if err != nil || got != want {
+			t.Errorf("%d: %q, %v, want %q", version, got, err, want)
+		}
+	}
+}
