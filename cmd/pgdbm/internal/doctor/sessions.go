@@ -73,21 +73,18 @@ func pools(ctx context.Context, l *look) (found []Finding, err error) {
 	type row struct {
 		App, Host, Database string
 		N, Users            int
-		Idle, Opened        int // sessions: while one stood idle, the other was opened
+		Idle, Opened        int // sessions: while one stood idle, the other was opened; or 0
 	}
 	rows, err := read[row](ctx, l, `with s as materialized (
 	select pid, datname::text as database, usename, application_name as app, coalesce(pg_catalog.host(client_addr), '') as host,
 		state, state_change, backend_start from `+clients+` c
 	where datname is not null and pid <> pg_catalog.pg_backend_pid()
 		and application_name !~* '^(pgdbm |psql$|pg_|pgadmin|dbeaver|datagrip)')
-select s.app, s.host, s.database, count(*)::int as n, count(distinct s.usename)::int as users,
-	coalesce(pair.idle, 0)::int as idle, coalesce(pair.opened, 0)::int as opened
-from s left join lateral (
-	select a.pid as idle, b.pid as opened from s a, s b
-	where (a.app, a.host, a.database) = (s.app, s.host, s.database) and (b.app, b.host, b.database) = (s.app, s.host, s.database)
-		and a.state = 'idle' and a.state_change + pg_catalog.make_interval(secs => $1) < b.backend_start
-	order by b.backend_start desc limit 1) pair on true
-group by 1, 2, 3, 6, 7 order by 1, 2, 3`, l.o.Overlap.Seconds())
+select app, host, database, count(*)::int as n, count(distinct usename)::int as users,
+	case when min(state_change) filter (where state = 'idle') + pg_catalog.make_interval(secs => $1) < max(backend_start)
+		then (pg_catalog.array_agg(pid order by backend_start desc))[1] else 0 end as opened,
+	coalesce((pg_catalog.array_agg(pid order by state_change) filter (where state = 'idle'))[1], 0) as idle
+from s group by 1, 2, 3 order by 1, 2, 3`, l.o.Overlap.Seconds())
 	for _, r := range rows {
 		f := Finding{Code: "several-pools", Severity: Warning, Where: application(r.App, r.Host) + " to database " + sqltemplate.Quote(r.Database)}
 		list := fmt.Sprintf("SELECT pid, usename, backend_start, state, state_change FROM pg_stat_activity WHERE application_name = %s AND datname = %s ORDER BY backend_start;",
