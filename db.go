@@ -37,8 +37,8 @@ type HandleConfig struct {
 	// transactions and open result sets included. Calls beyond wait, and keep no
 	// other schema waiting. It is checked for calls through this handle and counts
 	// those through all handles of the schema. Zero: four fifths of the pool while
-	// other schemas use it, too, and all of it otherwise, as in a pool of less than
-	// 5 connections.
+	// other schemas use it, too, and for a minute after, and all of it otherwise, as
+	// in a pool of less than 5 connections.
 	MaxConns int
 	// MinConns is how many connections are kept for the schema: others do not get
 	// them while it does not hold as many. It lasts until the pool is closed or
