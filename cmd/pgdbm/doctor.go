@@ -257,11 +257,3 @@ func (j *doctorJSON) summary() string {
 	}
 	return cmp.Or(strings.Join(parts, ", "), "nothing found")
 }
-
-// plural is "1 check" or "2 checks".
-func plural(n int, what string) string {
-	if n == 1 || what == "info" {
-		return fmt.Sprintf("%d %s", n, what)
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}

@@ -156,8 +156,8 @@ func since(t time.Time) string {
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20)) }
 
 func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+	if n == 1 || noun == "info" {
+		return fmt.Sprintf("%d %s", n, noun)
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
