@@ -77,14 +77,6 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 	return t, nil
 }
 
-func (r *Runner) tenantRow(ctx context.Context, id string) (*Tenant, error) {
-	tenants, err := r.Tenants(ctx, id, true)
-	if err != nil || len(tenants) == 0 {
-		return nil, err
-	}
-	return &tenants[0], nil
-}
-
 // outside reports whether a file of a new schema has to run outside a transaction.
 func (n *NewTenant) outside() bool {
 	for _, t := range n.Modules {
