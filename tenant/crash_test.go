@@ -40,6 +40,7 @@ func killer(t *testing.T, pool *pgdbm.Pool) (stop func()) {
 	stop = func() {
 		cancel()
 		<-ended
+		pool.Pgx().Reset() // one that was killed when its work was done would be next
 	}
 	t.Cleanup(stop)
 	return stop
