@@ -44,7 +44,7 @@ func (h *handle) checkBatch(b *pgx.Batch) error {
 // where those are asked for.
 func (h *handle) sendBatch(ctx context.Context, conn *pgx.Conn, b *pgx.Batch) pgx.BatchResults {
 	c := h.core.statements
-	if !c.Batches(conn, b) && !(h.ns.Role != "" && conn.PgConn().TxStatus() == 'I') {
+	if !c.Batches(conn, h.ns.Namespace, b) {
 		expanded, err := h.expandBatch(b)
 		if err != nil {
 			return pgx.FailedBatchResults(b, err)

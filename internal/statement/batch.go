@@ -21,11 +21,11 @@ type item struct {
 	parsed      bool // the answer to a Parse of its own comes before its rows
 }
 
-// Batches reports whether the batches of a connection are this package's to
-// send, and not pgx's.
-func (c *Cache) Batches(conn *pgx.Conn, b *pgx.Batch) bool {
+// Batches reports whether a batch on a connection is this package's to send, and
+// not pgx's.
+func (c *Cache) Batches(conn *pgx.Conn, ns *Namespace, b *pgx.Batch) bool {
 	s := c.session(conn)
-	return s.shares() && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return s.isNamed(q.SQL) })
+	return alone(conn, ns) || s.shares() && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return s.isNamed(q.SQL) })
 }
 
 // SendBatch sends a batch, which is not changed, in one message, after another
@@ -159,14 +159,11 @@ func (it *item) encode() error {
 func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item) (map[pair]*description, error) {
 	epoch := c.epoch.Load()
 	described := make(map[pair]*description)
-	p, took := c.startAs(ctx, conn, missing[0].session, missing[0].ns)
+	p, sync := c.startAs(ctx, conn, missing[0].session, missing[0].ns)
 	for _, it := range missing {
 		p.SendPrepare("", it.text(), nil)
 	}
-	err := p.Sync()
-	if err == nil {
-		err = took()
-	}
+	err := sync()
 	for i := 0; err == nil && i < len(missing); i++ {
 		var sd *pgconn.StatementDescription
 		if sd, err = next[*pgconn.StatementDescription](p); err != nil {
@@ -182,7 +179,7 @@ func (c *Cache) describeAll(ctx context.Context, conn *pgx.Conn, missing []*item
 }
 
 func (c *Cache) sendItems(ctx context.Context, conn *pgx.Conn, s *session, ns *Namespace, items []item) (*pgconn.Pipeline, error) {
-	p, took := c.startAs(ctx, conn, s, ns)
+	p, sync := c.startAs(ctx, conn, s, ns)
 	parsed := false // the last query's statement is still the unnamed one
 	for i := range items {
 		it := &items[i]
@@ -201,11 +198,7 @@ func (c *Cache) sendItems(ctx context.Context, conn *pgx.Conn, s *session, ns *N
 		}
 		p.SendQueryPrepared("", b.ParamValues, b.ParamFormats, it.description.formats)
 	}
-	err := p.Sync()
-	if err == nil {
-		err = took()
-	}
-	if err != nil {
+	if err := sync(); err != nil {
 		_ = p.Close() // err says why
 		return nil, err
 	}

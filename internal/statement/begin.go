@@ -38,6 +38,33 @@ func beginText(o pgx.TxOptions) string {
 	return b.QueuedQueries[0].SQL
 }
 
+// inTx runs fn in a transaction of its own, in which the role of the namespace is
+// in effect.
+func (c *Cache) inTx(ctx context.Context, conn *pgx.Conn, ns *Namespace, fn func() error) error {
+	tx, err := c.Begin(ctx, conn, ns, pgx.TxOptions{})
+	if err != nil {
+		return err
+	}
+	returned := false
+	defer func() {
+		if !returned { // what the caller has given may panic
+			_ = rollback(ctx, tx)
+		}
+	}()
+	err = fn()
+	returned = true
+	return endTx(ctx, tx, err)
+}
+
+// endTx commits, or rolls back what failed.
+func endTx(ctx context.Context, tx pgx.Tx, err error) error {
+	if err == nil {
+		return tx.Commit(ctx)
+	}
+	_ = rollback(ctx, tx) // err says why
+	return err
+}
+
 // cleanupTimeout bounds a rollback whose caller's context has ended.
 const cleanupTimeout = 5 * time.Second
 

@@ -120,13 +120,10 @@ func (k *call) try(ctx context.Context, a *attempt) error {
 // pipe sends what send does in one message, after what sets the role, and reads
 // the answers that come before the rows: describe, if not nil, the first of them.
 func (k *call) pipe(ctx context.Context, a *attempt, send func(*pgconn.Pipeline), describe func(*pgconn.Pipeline) error) error {
-	p, took := k.cache.startAs(ctx, k.conn, k.session, k.ns)
+	p, sync := k.cache.startAs(ctx, k.conn, k.session, k.ns)
 	a.pipeline = p
 	send(p)
-	err := p.Sync()
-	if err == nil {
-		err = took()
-	}
+	err := sync()
 	if err == nil && describe != nil {
 		err = describe(p)
 	}

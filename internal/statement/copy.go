@@ -21,8 +21,14 @@ import (
 func (c *Cache) CopyFrom(ctx context.Context, conn *pgx.Conn, ns *Namespace, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	s := c.session(conn)
 	s.touch(ns)
-	if ns.Role != "" && conn.PgConn().TxStatus() == 'I' {
-		return c.copyAs(ctx, conn, ns, table, columns, src)
+	if alone(conn, ns) {
+		// Rows cannot follow in the message that sets the role.
+		var n int64
+		err := c.inTx(ctx, conn, ns, func() (err error) {
+			n, err = c.CopyFrom(ctx, conn, ns, table, columns, src)
+			return err
+		})
+		return n, err
 	}
 	if err := c.TakeRole(ctx, conn, ns); err != nil {
 		return 0, err
@@ -38,26 +44,6 @@ func (c *Cache) CopyFrom(ctx context.Context, conn *pgx.Conn, ns *Namespace, tab
 	}
 	tag, err := copyFrom(ctx, conn, table, columns, src)
 	return tag.RowsAffected(), err
-}
-
-// copyAs copies in a transaction of its own, which has the role: rows cannot
-// follow in the message that sets it.
-func (c *Cache) copyAs(ctx context.Context, conn *pgx.Conn, ns *Namespace, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
-	tx, err := c.Begin(ctx, conn, ns, pgx.TxOptions{})
-	if err != nil {
-		return 0, err
-	}
-	ended := false
-	defer func() {
-		if !ended { // the source may panic
-			_ = rollback(ctx, tx)
-		}
-	}()
-	if n, err = c.CopyFrom(ctx, conn, ns, table, columns, src); err != nil {
-		return 0, err
-	}
-	ended = true
-	return n, tx.Commit(ctx)
 }
 
 func copyFrom(ctx context.Context, conn *pgx.Conn, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (pgconn.CommandTag, error) {

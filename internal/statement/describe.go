@@ -154,13 +154,10 @@ func (k *call) parse(ctx context.Context, text string) (*pgconn.StatementDescrip
 	if !k.session.switches(k.conn, k.ns) {
 		return k.conn.PgConn().Prepare(ctx, "", text, nil)
 	}
-	p, took := k.cache.startAs(ctx, k.conn, k.session, k.ns)
+	p, sync := k.cache.startAs(ctx, k.conn, k.session, k.ns)
 	p.SendPrepare("", text, nil)
 	var sd *pgconn.StatementDescription
-	err := p.Sync()
-	if err == nil {
-		err = took()
-	}
+	err := sync()
 	if err == nil {
 		sd, err = next[*pgconn.StatementDescription](p)
 	}

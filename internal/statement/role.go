@@ -47,6 +47,12 @@ func (ns *Namespace) roleSetting() string {
 	return ns.Role
 }
 
+// alone reports whether the namespace has a role, which no transaction has for it:
+// each message must set it.
+func alone(conn *pgx.Conn, ns *Namespace) bool {
+	return ns.Role != "" && conn.PgConn().TxStatus() == 'I'
+}
+
 // switches reports whether a statement in the namespace has to set the role
 // first.
 func (s *session) switches(conn *pgx.Conn, ns *Namespace) bool {
@@ -66,13 +72,14 @@ func (s *session) switches(conn *pgx.Conn, ns *Namespace) bool {
 }
 
 // startAs starts a pipeline that sets the role of the namespace first, where it
-// is not in effect. What it returns reads the answer, after the pipeline's Sync.
-func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Namespace) (*pgconn.Pipeline, func() error) {
+// is not in effect. sync is the pipeline's Sync, and reads the answer to that.
+func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Namespace) (p *pgconn.Pipeline, sync func() error) {
 	if !s.switches(conn, ns) {
-		return conn.PgConn().StartPipeline(ctx), func() error { return nil }
+		p = conn.PgConn().StartPipeline(ctx)
+		return p, p.Sync
 	}
 	prepares := c.nameRole(ctx, conn, s)
-	p := conn.PgConn().StartPipeline(ctx)
+	p = conn.PgConn().StartPipeline(ctx)
 	value := [][]byte{[]byte(ns.roleSetting())}
 	if prepares {
 		p.SendPrepare(roleStatement, roleSQL, roleOIDs)
@@ -83,6 +90,9 @@ func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Nam
 		p.SendQueryParams(roleSQL, value, roleOIDs, nil, nil)
 	}
 	return p, func() error {
+		if err := p.Sync(); err != nil {
+			return err
+		}
 		if err := s.tookRole(p, prepares); err != nil {
 			s.role.known = false
 			return fmt.Errorf("%w: role %q of schema %q: %w", ErrRole, ns.roleSetting(), ns.Names.Schema(), err)
@@ -166,7 +176,7 @@ func (s *session) rewound(sh *Shape) {
 // if that is not one that the caller has begun: what it does after that would have
 // no role.
 func (sh *Shape) mayCommit(conn *pgx.Conn, ns *Namespace) bool {
-	return ns.Role != "" && conn.PgConn().TxStatus() == 'I' && sh.script().calls
+	return alone(conn, ns) && sh.script().calls
 }
 
 // CheckBatch refuses what of a batch that pgx sends would change the role.
@@ -197,11 +207,8 @@ func (c *Cache) TakeRole(ctx context.Context, conn *pgx.Conn, ns *Namespace) err
 	if conn.PgConn().TxStatus() == 'I' || !s.switches(conn, ns) {
 		return nil
 	}
-	p, took := c.startAs(ctx, conn, s, ns)
-	err := p.Sync()
-	if err == nil {
-		err = took()
-	}
+	p, sync := c.startAs(ctx, conn, s, ns)
+	err := sync()
 	if closeErr := p.Close(); err == nil {
 		err = closeErr
 	}

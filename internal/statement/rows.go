@@ -33,10 +33,11 @@ func (s *session) plainRows(rs pgx.Rows, conn *pgx.Conn) *plainRows {
 // watchedRows have something to do when they end.
 type watchedRows struct {
 	plainRows
-	pipeline *pgconn.Pipeline // mostly nil
+	pipeline *pgconn.Pipeline  // mostly nil
+	end      func(error) error // of the transaction that ends with them, given their error; mostly nil
 	traced   func(pgconn.CommandTag, error)
 	closed   bool
-	err      error // of the pipeline
+	err      error // of the pipeline or the transaction
 }
 
 func (r *watchedRows) Close() {
@@ -49,6 +50,11 @@ func (r *watchedRows) Close() {
 		// An error at the end of the implicit transaction, as of a deferred
 		// constraint, comes here.
 		if err := r.pipeline.Close(); r.Rows.Err() == nil {
+			r.err = err
+		}
+	}
+	if r.end != nil {
+		if err := r.end(r.Err()); r.Rows.Err() == nil {
 			r.err = err
 		}
 	}

@@ -26,13 +26,12 @@ func (c *Cache) Exec(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespa
 		s.touch(ns)
 	}
 	o := parseOptions(args)
-	alone := ns.Role != "" && conn.PgConn().TxStatus() == 'I' // no transaction has the role
-	if c.foreign(conn, s, sh, ns, o) || len(args) == 0 && !(alone && sh.script().statements == 1) {
+	if c.foreign(conn, s, sh, ns, o) || len(args) == 0 && !(alone(conn, ns) && sh.script().statements == 1) {
 		text, err := c.pass(ctx, conn, s, sh, ns, o)
 		if err != nil {
 			return pgconn.CommandTag{}, err
 		}
-		if alone && text != "" {
+		if alone(conn, ns) && text != "" {
 			return c.execScript(ctx, conn, ns, text)
 		}
 		return conn.Exec(ctx, text, args...)
@@ -135,10 +134,7 @@ func (c *Cache) foreign(conn *pgx.Conn, s *session, sh *Shape, ns *Namespace, o 
 	if sh.name || s.given[sh.sql] || sh.sql == "" {
 		return true
 	}
-	if ns.Role != "" && conn.PgConn().TxStatus() == 'I' {
-		return false
-	}
-	return o.mode != 0 || !s.shares()
+	return !alone(conn, ns) && (o.mode != 0 || !s.shares())
 }
 
 // pass returns the text of a statement for pgx.
@@ -152,7 +148,7 @@ func (c *Cache) pass(ctx context.Context, conn *pgx.Conn, s *session, sh *Shape,
 			return "", err
 		}
 	}
-	if ns.Role != "" && conn.PgConn().TxStatus() == 'I' && s.isNamed(sh.sql) {
+	if alone(conn, ns) && s.isNamed(sh.sql) {
 		return "", fmt.Errorf("%w: schema %q: statement %s was prepared by name, for no role", ErrEscape, ns.Names.Schema(), sh.sql)
 	}
 	if err := c.TakeRole(ctx, conn, ns); err != nil {
