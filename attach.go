@@ -292,8 +292,14 @@ func (c *core) runner(schema string) *engine.Runner {
 	if c.held != nil {
 		return c.heldRunner()
 	}
+	return c.runnerThat(schema, c.statements.Changed)
+}
+
+// runnerThat is runner with what is called when a migration has run on one of its
+// connections.
+func (c *core) runnerThat(schema string, changed func()) *engine.Runner {
 	return &engine.Runner{
-		Acquire:  c.engineAcquire(schema, callerOutside(), c.statements.Changed),
+		Acquire:  c.engineAcquire(schema, callerOutside(), changed),
 		Logger:   c.log(),
 		Tool:     tool,
 		MaxConns: int(c.maxConns),

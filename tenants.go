@@ -16,14 +16,17 @@ func init() {
 		if p == nil || p.core == nil {
 			return nil, errors.New("nil *pgdbm.Pool")
 		}
-		r := p.core.runner("")
 		if p.core.held != nil {
+			return p.core.heldRunner(), nil
+		}
+		r := p.core.runnerThat("", func() {})
+		if !makes {
 			return r, nil
 		}
-		acquire := p.core.engineAcquire("", callerOutside(), func() {})
+		acquire := r.Acquire
 		r.Acquire = func(ctx context.Context) (*pgx.Conn, func(discard bool), error) {
 			conn, release, err := acquire(ctx)
-			if err == nil && makes {
+			if err == nil {
 				p.core.statements.Made(conn)
 			}
 			return conn, release, err

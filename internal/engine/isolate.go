@@ -29,25 +29,22 @@ type Isolation struct {
 
 // isolationFacts are what is there already.
 type isolationFacts struct {
-	Database    string       `json:"database"`
-	Version     int          `json:"version"`
-	Recovery    bool         `json:"recovery"`
-	User        string       `json:"user"`         // current_user
-	SessionUser string       `json:"session_user"` // whose memberships SET ROLE looks at
-	Superuser   bool         `json:"superuser"`    // the session's user
-	Role        string       `json:"role"`
-	Exists      bool         `json:"exists"`
-	Owns        bool         `json:"owns"` // the role has all rights of the schema's owner
-	Schema      bool         `json:"schema"`
-	Granted     bool         `json:"granted"` // all that grantsIn would grant
-	Missing     []string     `json:"missing"` // logins that may not take the role
-	Reads       []readsFacts `json:"reads"`
-	Reach       []string     `json:"reach"` // what depends on other schemas
+	Database string       `json:"database"`
+	Version  int          `json:"version"`
+	Recovery bool         `json:"recovery"`
+	User     string       `json:"user"` // current_user
+	Role     string       `json:"role"`
+	Exists   bool         `json:"exists"`
+	Owns     bool         `json:"owns"` // the role has all rights of the schema's owner
+	Schema   bool         `json:"schema"`
+	Granted  bool         `json:"granted"` // all that grantsIn would grant
+	Missing  []string     `json:"missing"` // logins that may not take the role
+	Reads    []readsFacts `json:"reads"`
+	Reach    []string     `json:"reach"` // what depends on other schemas
 }
 
 type readsFacts struct {
 	Schema  string `json:"schema"`
-	Present bool   `json:"present"`
 	Role    string `json:"role"`
 	Exists  bool   `json:"exists"`
 	Granted bool   `json:"granted"` // all that readsIn would grant
@@ -76,7 +73,7 @@ func (r *Runner) Isolate(ctx context.Context, i Isolation) (role string, err err
 	case f.Owns:
 		return "", fmt.Errorf("isolate schema %q: role %q has the rights of the schema's owner", i.Schema, f.Role)
 	case len(f.Reach) > 0:
-		return "", f.reachError(i.Schema)
+		return "", reachError(i.Schema, f.Reach)
 	case f.complete():
 		return f.Role, nil
 	case f.Recovery:
@@ -149,16 +146,15 @@ func decodeIsolation(res *pgconn.Result) (*isolationFacts, error) {
 	return f, nil
 }
 
-func (f *isolationFacts) reachError(schema string) error {
-	return fmt.Errorf("schema %q %w: %s", schema, ErrReach, strings.Join(f.Reach, "; "))
+func reachError(schema string, what []string) error {
+	return fmt.Errorf("schema %q %w: %s", schema, ErrReach, strings.Join(what, "; "))
 }
 
-// locks keep two schemas that read a third from changing its privileges at once, in an order that no two of them can
-// wait for each other in.
+// locks are those of the schemas to read, in an order in which no two can wait for each other.
 func (i Isolation) locks() []string {
 	var locks []string
 	for _, q := range slices.Sorted(slices.Values(i.Reads)) {
-		locks = append(locks, fmt.Sprintf("select pg_catalog.pg_advisory_xact_lock('%d'::bigint)", lockKey("pgdbm.reader", q)))
+		locks = append(locks, readerLock(q))
 	}
 	return locks
 }
@@ -206,21 +202,19 @@ func (i Isolation) factsQuery() string {
 	}
 	return `with n as materialized (select ` + role + ` as role,
     (select oid from pg_catalog.pg_namespace where nspname = ` + schema + `) as ns,
-    (select rolsuper from pg_catalog.pg_roles where rolname = session_user) as super,
     pg_catalog.current_setting('server_version_num')::int as version),
 r as materialized (select n.*, (select oid from pg_catalog.pg_roles where rolname = n.role) as oid from n),
 q as materialized (select u.schema, u.role, (select oid from pg_catalog.pg_namespace where nspname = u.schema) as ns,
     (select oid from pg_catalog.pg_roles where rolname = u.role) as oid from ` + i.readers() + ` u (schema, role))
 select pg_catalog.json_build_object(
 'database', pg_catalog.current_database(), 'version', version, 'recovery', pg_catalog.pg_is_in_recovery(),
-'user', current_user, 'session_user', session_user, 'superuser', super, 'role', role, 'exists', oid is not null,
+'user', current_user, 'role', role, 'exists', oid is not null,
 'schema', ns is not null, 'owns', coalesce((select pg_catalog.pg_has_role(r.oid, nspowner, 'member') from pg_catalog.pg_namespace where oid = r.ns), false),
 'granted', ` + granted + `,
 'missing', (select pg_catalog.json_agg(l.login) from pg_catalog.unnest(` + arrayLiteral(i.Logins) + `::text[] || session_user::text) l (login)
     where not coalesce((select rolsuper from pg_catalog.pg_roles where rolname = l.login), false)
     and (oid is null or not pg_catalog.pg_has_role(l.login, oid, case when version >= 160000 then 'SET' else 'MEMBER' end))),
-'reads', (select pg_catalog.json_agg(pg_catalog.json_build_object('schema', q.schema, 'present', q.ns is not null,
-    'role', q.role, 'exists', q.oid is not null,
+'reads', (select pg_catalog.json_agg(pg_catalog.json_build_object('schema', q.schema, 'role', q.role, 'exists', q.oid is not null,
     'granted', q.oid is not null and pg_catalog.has_schema_privilege(q.oid, q.ns, 'usage')
         and not exists (` + tablesWithout("q.oid", "q.ns", "select", "rpvmf") + `),
     'member', r.oid is not null and q.oid is not null and pg_catalog.pg_has_role(r.oid, q.oid, 'usage'))) from q),
@@ -234,8 +228,7 @@ func (i Isolation) granted() string {
 		usage = "true"
 	}
 	return `oid is not null and ns is not null and ` + usage + `
-    and not exists (` + tablesWithout("r.oid", "r.ns", "select", "rpvmf") + `)
-    and not exists (` + tablesWithout("r.oid", "r.ns", "insert", "rpvf") + `)
+    and not (` + lacksOn("r.oid", "r.ns") + `)
     and not exists (select from (` + madeIn("r.ns") + `) m (class, id) join pg_catalog.pg_class c on c.oid = m.id
         where m.class = 'pg_catalog.pg_class'::regclass and case when c.relkind = 'S' then not pg_catalog.has_sequence_privilege(r.oid, c.oid, 'usage') end)
     and exists (select from pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) x

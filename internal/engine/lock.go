@@ -45,6 +45,17 @@ func (l lock) tryLock() string {
 	return fmt.Sprintf("select pg_catalog.pg_try_advisory_xact_lock('%d'::bigint)", l.key)
 }
 
+// awaitLock is the statement that waits for the lock of a key.
+func awaitLock(key int64) string {
+	return fmt.Sprintf("select pg_catalog.pg_advisory_xact_lock('%d'::bigint)", key)
+}
+
+// readerLock keeps two schemas that read a third from changing its privileges at once: one of the two would fail.
+func readerLock(schema string) string { return awaitLock(lockKey("pgdbm.reader", schema)) }
+
+// tenantLock keeps two programs from making, renaming or dropping a tenant of one id at once.
+func tenantLock(id string) string { return awaitLock(lockKey("pgdbm.tenant", id)) }
+
 // trySession is as tryLock, for the session.
 func (l lock) trySession() string {
 	return fmt.Sprintf("select pg_catalog.pg_try_advisory_lock('%d'::bigint)", l.key)

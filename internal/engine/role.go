@@ -80,6 +80,11 @@ func tablesWithout(role, namespace, privilege, kinds string) string {
 		madeIn(namespace), quoteKinds(kinds), role, privilege)
 }
 
+// lacksOn is an expression for whether a role lacks what grantsIn grants on tables of a schema, both given as above.
+func lacksOn(role, namespace string) string {
+	return "exists (" + tablesWithout(role, namespace, "select", "rpvmf") + ") or exists (" + tablesWithout(role, namespace, "insert", "rpvf") + ")"
+}
+
 func quoteKinds(kinds string) string {
 	return "'" + strings.Join(strings.Split(kinds, ""), "', '") + "'"
 }

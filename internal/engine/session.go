@@ -151,9 +151,10 @@ func (s *session) commit(ctx context.Context, statements []string, after ...stri
 // scrub undoes what a file may have set for the session. Closing the connection does as much, but not behind a
 // transaction pooler, whose other clients would inherit it. DISCARD ALL would do it too, alone in a message only, and
 // it would drop statements that the pooler has prepared.
-var scrub = []string{
-	"reset session authorization",
-	"reset role",
+var scrub = append([]string{"reset session authorization", "reset role"}, scrubSession...)
+
+// scrubSession is scrub but for the role.
+var scrubSession = []string{
 	"reset all",
 	"discard temp",
 	"unlisten *",

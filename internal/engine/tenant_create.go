@@ -130,7 +130,7 @@ func (c *tenantChange) showTenants(ctx context.Context, n NewTenant) error {
 	if !n.Isolate || len(c.extra[len(c.extra)-3].Rows) == 0 {
 		return nil
 	}
-	results, err := c.session.exec(ctx, fmt.Sprintf("select pg_catalog.pg_advisory_xact_lock('%d'::bigint)", lockKey("pgdbm.reader", LedgerSchema)), blind(n.Logins))
+	results, err := c.session.exec(ctx, readerLock(LedgerSchema), blind(n.Logins))
 	if err != nil {
 		return err
 	}
@@ -280,8 +280,8 @@ func (c *tenantChange) fill(ctx context.Context, t Target, results []*pgconn.Res
 		}
 		if !f.traceless {
 			// The next file begins as in a session of its own. RESET ALL takes back what began the transaction, too.
-			clean := append(m.ownRole(f), "reset all", "discard temp", "unlisten *", "select pg_catalog.pg_advisory_unlock_all()")
-			if _, err := c.session.exec(ctx, append(clean, begin(c.serverVersion)[1:]...)...); err != nil {
+			clean := slices.Concat(m.ownRole(f), scrubSession, begin(c.serverVersion)[1:])
+			if _, err := c.session.exec(ctx, clean...); err != nil {
 				return nil, m.located(f, err)
 			}
 			fresh = true
@@ -296,11 +296,11 @@ func (c *tenantChange) staysInside(ctx context.Context, n NewTenant) error {
 	if err != nil || results[0].Rows[0][0] == nil {
 		return err
 	}
-	f := new(isolationFacts)
-	if err := json.Unmarshal(results[0].Rows[0][0], &f.Reach); err != nil {
+	var what []string
+	if err := json.Unmarshal(results[0].Rows[0][0], &what); err != nil {
 		return fmt.Errorf("isolation: %w", err)
 	}
-	return f.reachError(n.Schema)
+	return reachError(n.Schema, what)
 }
 
 // createInSteps makes the tenant where one transaction does not do.

@@ -20,8 +20,8 @@ func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) 
 	}
 	old := t.Schema
 	reads := []string{
-		"select pg_catalog.pg_advisory_xact_lock('" + fmt.Sprint(schemaLock(newSchema).key) + "'::bigint)",
-		Isolation{Schema: newSchema}.factsQuery(),
+		awaitLock(schemaLock(newSchema).key),
+		Isolation{Schema: newSchema, New: true}.factsQuery(),
 	}
 	ids := []string{min(id, newID), max(id, newID)} // in one order, or two could wait for each other
 	if id == newID {
