@@ -3,42 +3,21 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/clipperhouse/displaywidth"
 )
 
-const (
-	screenWidth   = 80
-	keptWidth     = 8 // columns that are cut keep so much
-	betweenColumn = 2
-)
-
 // writeFitting writes rows under a head, in columns that fit the screen: texts of
 // the columns mayCut are cut in the middle, the widest column's first.
 func writeFitting(w io.Writer, head []string, rows [][]string, mayCut []int) error {
-	widths := make([]int, len(head))
 	all := append([][]string{head}, rows...)
-	total := betweenColumn * (len(head) - 1)
-	for i := range widths {
-		for _, row := range all {
-			widths[i] = max(widths[i], displaywidth.String(row[i]))
-		}
-		total += widths[i]
-	}
-	for ; total > screenWidth; total-- {
-		widest := slices.MaxFunc(mayCut, func(a, b int) int { return widths[a] - widths[b] })
-		if widths[widest] <= keptWidth {
-			break
-		}
-		widths[widest]--
-	}
+	widths := columnWidths(all, displaywidth.String, mayCut)
 	for _, row := range all {
 		var line strings.Builder
 		for i, text := range row {
 			text = cutMiddle(text, widths[i])
-			line.WriteString(text + strings.Repeat(" ", widths[i]-displaywidth.String(text)+betweenColumn))
+			line.WriteString(text + strings.Repeat(" ", widths[i]-displaywidth.String(text)+betweenColumns))
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
 			return err

@@ -16,7 +16,7 @@ func TestATableFitsTheScreenWhateverIsInIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(out.String()) {
-			if w := displaywidth.String(strings.TrimSuffix(line, "\n")); w > screenWidth {
+			if w := displaywidth.String(strings.TrimSuffix(line, "\n")); w > columns {
 				t.Errorf("%d columns: %s", w, line)
 			}
 		}

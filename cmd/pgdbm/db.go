@@ -39,14 +39,6 @@ func (f *databaseFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print one JSON object")
 }
 
-// context is that of the command, with --timeout.
-func (f *databaseFlags) context(cmd *cobra.Command) (context.Context, context.CancelFunc) {
-	if f.timeout > 0 {
-		return context.WithTimeout(cmd.Context(), f.timeout)
-	}
-	return context.WithCancel(cmd.Context())
-}
-
 // print prints a report of the command.
 func (f *databaseFlags) print(cmd *cobra.Command, r report) error {
 	if f.asJSON {
@@ -61,14 +53,7 @@ func (f *databaseFlags) withDatabase(cmd *cobra.Command, fn func(ctx context.Con
 	if err != nil {
 		return err
 	}
-	ctx, cancel := f.context(cmd)
-	defer cancel()
-	pool, err := p.open(ctx, cmd, false)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	return fn(ctx, p, pool)
+	return p.withPool(cmd, f.timeout, false, func(ctx context.Context, pool *pgdbm.Pool) error { return fn(ctx, p, pool) })
 }
 
 // withServer calls fn with the name of the database and a pool on another one of
@@ -78,7 +63,7 @@ func (f *databaseFlags) withServer(cmd *cobra.Command, fn func(ctx context.Conte
 	if err != nil {
 		return err
 	}
-	ctx, cancel := f.context(cmd)
+	ctx, cancel := limited(cmd.Context(), f.timeout)
 	defer cancel()
 	name := ""
 	var pool *pgdbm.Pool

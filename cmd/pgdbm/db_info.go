@@ -44,7 +44,7 @@ be reached, as when it is starting. It exits with 1 when it was not reached.`,
 			if err != nil {
 				return err
 			}
-			ctx, cancel := f.context(cmd)
+			ctx, cancel := limited(cmd.Context(), f.timeout)
 			defer cancel()
 			p.config.Retry = pgdbm.Retry{Attempts: 1}
 			if wait > 0 {

@@ -247,13 +247,14 @@ func newDoctorJSON(r *doctor.Report) doctorJSON {
 
 func (j *doctorJSON) summary() string {
 	var parts []string
-	for _, p := range []struct {
-		n    int
-		what string
-	}{{j.Errors, "error"}, {j.Warnings, "warning"}, {j.Infos, "info"}} {
-		if p.n > 0 {
-			parts = append(parts, plural(p.n, p.what))
-		}
+	if j.Errors > 0 {
+		parts = append(parts, plural(j.Errors, "error"))
+	}
+	if j.Warnings > 0 {
+		parts = append(parts, plural(j.Warnings, "warning"))
+	}
+	if j.Infos > 0 {
+		parts = append(parts, fmt.Sprintf("%d info", j.Infos))
 	}
 	return cmp.Or(strings.Join(parts, ", "), "nothing found")
 }

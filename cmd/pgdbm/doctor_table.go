@@ -91,37 +91,19 @@ func printable(s string) string {
 
 // foldSQL puts each statement on lines of its own, and breaks long ones where a
 // break means what a space does: neither in quotes nor in a comment.
-func foldSQL(sql string, width int) (lines []string) {
-	line := ""
-	for _, word := range splitQuoted(sql) {
-		switch {
-		case line == "":
-			line = word
-		case strings.HasSuffix(line, ";") && !strings.HasPrefix(word, "--") || len([]rune(line))+1+len([]rune(word)) > width:
-			lines = append(lines, line)
-			line = word
-		default:
-			line += " " + word
-		}
-	}
-	return append(lines, line)
+func foldSQL(sql string, width int) []string {
+	return wrap(splitQuoted(sql), width, func(line, word string) bool {
+		return strings.HasSuffix(line, ";") && !strings.HasPrefix(word, "--")
+	})
 }
 
 // foldCommand breaks a command of the shell, which goes on behind a backslash.
-func foldCommand(command string, width int) (lines []string) {
-	line := ""
-	for _, word := range splitQuoted(command) {
-		switch {
-		case line == "":
-			line = word
-		case len([]rune(line))+1+len([]rune(word)) > width-2:
-			lines = append(lines, line+` \`)
-			line = word
-		default:
-			line += " " + word
-		}
+func foldCommand(command string, width int) []string {
+	lines := wrap(splitQuoted(command), width-2, nil)
+	for i := range lines[:len(lines)-1] {
+		lines[i] += ` \`
 	}
-	return append(lines, line)
+	return lines
 }
 
 // splitQuoted splits a text at its spaces, but for those in quotes and behind --

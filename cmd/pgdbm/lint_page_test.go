@@ -74,28 +74,11 @@ bounds.
 		if r.Rewrites {
 			facts += ", writes the table anew"
 		}
-		b.WriteString(wrap(facts + ": " + r.Says + ". " + r.Why))
-		b.WriteString("\n" + wrap("Instead: "+r.Safe))
+		b.WriteString(paragraph(facts + ": " + r.Says + ". " + r.Why))
+		b.WriteString("\n" + paragraph("Instead: "+r.Safe))
 	}
 	return b.String()
 }
 
-// wrap breaks a paragraph at 79 columns.
-func wrap(text string) string {
-	var b strings.Builder
-	column := 0
-	for _, w := range strings.Fields(text) {
-		switch {
-		case column == 0:
-		case column+1+len(w) > 79:
-			b.WriteByte('\n')
-			column = 0
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(w)
-		column += len(w)
-	}
-	return b.String() + "\n"
-}
+// paragraph breaks a text at 79 columns.
+func paragraph(text string) string { return strings.Join(foldAtSpaces(text, 79), "\n") + "\n" }

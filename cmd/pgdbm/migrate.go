@@ -231,18 +231,7 @@ func (f *moduleFlags) withPool(cmd *cobra.Command, fn func(ctx context.Context, 
 
 // withResolved calls fn with a pool on the database that was found.
 func (f *moduleFlags) withResolved(cmd *cobra.Command, fn func(ctx context.Context, pool *pgdbm.Pool) error) error {
-	ctx := cmd.Context()
-	if f.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.timeout)
-		defer cancel()
-	}
-	pool, err := f.place.open(ctx, cmd, f.verbose)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	return fn(ctx, pool)
+	return f.place.withPool(cmd, f.timeout, f.verbose, fn)
 }
 
 // lockFlags are for commands that run files.

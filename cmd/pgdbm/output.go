@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -32,8 +33,10 @@ func writeJSON(w io.Writer, v any) error {
 // columns is how wide a line of output may be.
 const columns = 80
 
-// narrowest is how far a column of a table is made narrower to fit.
-const narrowest = 8
+const (
+	narrowest      = 8 // columns of a table are made no narrower to fit
+	betweenColumns = 2
+)
 
 // writeTable writes rows under a head, which may be nil, in columns. Cells of a
 // table that would be too wide go on in the next line, at a space if they have
@@ -44,7 +47,15 @@ func writeTable(w io.Writer, head []string, rows [][]string) error {
 	if head != nil {
 		rows = append([][]string{head}, rows...)
 	}
-	widths := columnWidths(rows)
+	last := 0
+	for _, row := range rows {
+		last = max(last, len(row)-1)
+	}
+	mayShrink := []int{last}
+	for i := 1; i < last; i++ {
+		mayShrink = append(mayShrink, i)
+	}
+	widths := columnWidths(rows, utf8.RuneCountInString, mayShrink)
 	var out strings.Builder
 	for _, row := range rows {
 		cells, height := make([][]string, len(row)), 1
@@ -72,29 +83,24 @@ func writeTable(w io.Writer, head []string, rows [][]string) error {
 	return err
 }
 
-// columnWidths are the widths that the cells need, the largest of them reduced
-// until all fit.
-func columnWidths(rows [][]string) []int {
+// columnWidths are the widths that the cells need, measured by width; the widest of
+// the columns mayShrink is reduced until all fit, the first of those that are alike.
+func columnWidths(rows [][]string, width func(string) int, mayShrink []int) []int {
 	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], width(cell))
 		}
 	}
-	total := 2 * (len(widths) - 1)
+	total := betweenColumns * (len(widths) - 1)
 	for _, width := range widths {
 		total += width
 	}
 	for ; total > columns; total-- {
-		widest := len(widths) - 1
-		for i := 1; i < len(widths); i++ {
-			if widths[i] > widths[widest] {
-				widest = i
-			}
-		}
+		widest := slices.MaxFunc(mayShrink, func(a, b int) int { return widths[a] - widths[b] })
 		if widths[widest] <= narrowest {
 			break
 		}
@@ -104,17 +110,23 @@ func columnWidths(rows [][]string) []int {
 }
 
 // foldAtSpaces is fold for text whose words stay whole.
-func foldAtSpaces(text string, width int) (lines []string) {
+func foldAtSpaces(text string, width int) []string {
+	return wrap(strings.Fields(text), width, nil)
+}
+
+// wrap puts words into lines of a width, and begins a line also where breaks says
+// so of the line before and the word.
+func wrap(words []string, width int, breaks func(line, word string) bool) (lines []string) {
 	line := ""
-	for word := range strings.FieldsSeq(text) {
+	for _, word := range words {
 		switch {
 		case line == "":
 			line = word
-		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
-			line += " " + word
-		default:
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width, breaks != nil && breaks(line, word):
 			lines = append(lines, line)
 			line = word
+		default:
+			line += " " + word
 		}
 	}
 	return append(lines, line)
@@ -156,8 +168,8 @@ func since(t time.Time) string {
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20)) }
 
 func plural(n int, noun string) string {
-	if n == 1 || noun == "info" {
-		return fmt.Sprintf("%d %s", n, noun)
+	if n != 1 {
+		noun += "s"
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -76,7 +76,14 @@ func (f *schemaFlags) name(p *place, args []string) (string, error) {
 	return schema, nil
 }
 
-var errNoName = usageError{errors.New("which schema? Give its name, or --module")}
+// mustName is name where one of them has to.
+func (f *schemaFlags) mustName(p *place, args []string) (string, error) {
+	name, err := f.name(p, args)
+	if err == nil && name == "" {
+		err = usageError{errors.New("which schema? Give its name, or --module")}
+	}
+	return name, err
+}
 
 // refuseShared refuses schemas that are no module's alone.
 func refuseShared(operation, schema string) error {

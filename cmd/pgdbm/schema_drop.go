@@ -27,10 +27,7 @@ require its module, and when it is that of several modules. It asks, or takes
 		Args:    maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.withDatabase(cmd, func(ctx context.Context, p *place, pool *pgdbm.Pool) error {
-				name, err := f.name(p, args)
-				if err == nil && name == "" {
-					err = errNoName
-				}
+				name, err := f.mustName(p, args)
 				if err != nil {
 					return err
 				}

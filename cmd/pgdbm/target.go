@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
@@ -188,6 +189,27 @@ func (p *place) open(ctx context.Context, cmd *cobra.Command, verbose bool) (*pg
 		return nil, &connectError{p.source, err}
 	}
 	return pool, nil
+}
+
+// withPool calls fn with a pool on the place's database, within the time if that
+// is not 0.
+func (p *place) withPool(cmd *cobra.Command, timeout time.Duration, verbose bool, fn func(ctx context.Context, pool *pgdbm.Pool) error) error {
+	ctx, cancel := limited(cmd.Context(), timeout)
+	defer cancel()
+	pool, err := p.open(ctx, cmd, verbose)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return fn(ctx, pool)
+}
+
+// limited is ctx with what --timeout says.
+func limited(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout > 0 {
+		return context.WithTimeout(ctx, timeout)
+	}
+	return context.WithCancel(ctx)
 }
 
 // connectError says which setting led to a database that was not to be reached.

@@ -146,21 +146,16 @@ func (f *tenantFlags) run(cmd *cobra.Command, fn func(ctx context.Context, ts *t
 			return err
 		}
 	}
-	ctx, cancel := f.context(cmd)
-	defer cancel()
-	pool, err := f.place.open(ctx, cmd, f.verbose)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	if _, err := tenant.New(pool, tenant.Config{Prefix: f.prefix}); err != nil {
-		return usageError{err}
-	}
-	ts, err := tenant.New(pool, c)
-	if err != nil {
-		return err
-	}
-	return fn(ctx, ts, pool)
+	return f.place.withPool(cmd, f.timeout, f.verbose, func(ctx context.Context, pool *pgdbm.Pool) error {
+		if _, err := tenant.New(pool, tenant.Config{Prefix: f.prefix}); err != nil {
+			return usageError{err}
+		}
+		ts, err := tenant.New(pool, c)
+		if err != nil {
+			return err
+		}
+		return fn(ctx, ts, pool)
+	})
 }
 
 // tenantArgs checks arguments that are ids of tenants, as many as names says.
