@@ -40,7 +40,7 @@ A program with several databases decides for each of them.`,
   pgdbm choose ./myproject
   pgdbm choose --building program --services 3
   pgdbm choose --building worker --processes each --json`,
-		Args: maxOneArg,
+		Args: maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			answer, err := chooseAnswer(cmd, args, flags)
 			if err != nil {
@@ -182,12 +182,4 @@ func askContext(cmd *cobra.Command) (choose.Context, error) {
 	}
 	c.Tenants = &tenants
 	return c, err
-}
-
-// maxOneArg is cobra.MaximumNArgs(1) with the usage exit code.
-func maxOneArg(cmd *cobra.Command, args []string) error {
-	if err := cobra.MaximumNArgs(1)(cmd, args); err != nil {
-		return usageError{err}
-	}
-	return nil
 }

@@ -76,7 +76,7 @@ func (f *databaseFlags) withServer(cmd *cobra.Command, fn func(ctx context.Conte
 			return nil
 		}
 		pool, err = p.open(ctx, cmd, false)
-		if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != noSuchDatabase {
+		if !isState(err, noSuchDatabase) {
 			break
 		}
 	}
@@ -99,3 +99,9 @@ const (
 	duplicateSchema   = "42P06"
 	wrongPassword     = "28P01"
 )
+
+// isState reports whether an error is the server's, with this SQLSTATE.
+func isState(err error, code string) bool {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && refused.Code == code
+}

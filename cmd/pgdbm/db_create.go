@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -68,7 +67,7 @@ func createDatabase(ctx context.Context, server *pgxpool.Pool, name, owner strin
 		sql += " OWNER " + pgx.Identifier{owner}.Sanitize()
 	}
 	_, err := server.Exec(ctx, sql)
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == duplicateDatabase {
+	if isState(err, duplicateDatabase) {
 		return false, nil
 	}
 	if err != nil {

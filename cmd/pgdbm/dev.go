@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/migrate"
+	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // devFlags say which modules, on which server.
@@ -238,7 +238,7 @@ func (d *devWork) clear(ctx context.Context) error {
 			return err
 		}
 		for _, schema := range schemas {
-			name := quoteIdent(schema)
+			name := sqltemplate.Quote(schema)
 			if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE"); err != nil {
 				return err
 			}
@@ -250,7 +250,7 @@ func (d *devWork) clear(ctx context.Context) error {
 		}
 		return nil
 	})
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == lockNotAvailable {
+	if isState(err, lockNotAvailable) {
 		return fmt.Errorf("make the schemas anew: a program has them locked: %w", err)
 	}
 	return err

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // devComment is the comment of a database that dev has made, by which the next one
@@ -78,7 +79,7 @@ func (db *devDatabase) create(ctx context.Context) error {
 		return errTaken
 	}
 	if err := db.make(ctx, there); err != nil {
-		if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == duplicateDatabase {
+		if isState(err, duplicateDatabase) {
 			return errTaken // since we looked
 		}
 		// It may be there, and without its comment nobody would know it.
@@ -88,7 +89,7 @@ func (db *devDatabase) create(ctx context.Context) error {
 }
 
 func (db *devDatabase) make(ctx context.Context, again bool) error {
-	name := quoteIdent(db.name)
+	name := sqltemplate.Quote(db.name)
 	if again {
 		if _, err := db.admin.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			return err
@@ -133,13 +134,11 @@ func (db *devDatabase) drop(ctx context.Context) error {
 		}
 	}
 	defer admin.Close(ctx)
-	if _, err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+quoteIdent(db.name)+" WITH (FORCE)"); err != nil {
+	if _, err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+sqltemplate.Quote(db.name)+" WITH (FORCE)"); err != nil {
 		return fmt.Errorf("drop database %q: %w", db.name, err)
 	}
 	return nil
 }
-
-func quoteIdent(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 // folderName is the name of the working folder as a name that needs no quotes.
 func folderName() string {

@@ -17,7 +17,7 @@ func newDocs() *cobra.Command {
 		Long: `docs prints a page of the documentation of this version, in Markdown; without a
 name the list of pages.`,
 		Example: "  pgdbm docs\n  pgdbm docs shared-pool",
-		Args:    maxOneArg,
+		Args:    maxArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return pageNames(), cobra.ShellCompDirectiveNoFileComp
 		},

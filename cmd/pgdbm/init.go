@@ -25,7 +25,7 @@ test and prod, and makes the folder of each module's migrations: migrations, for
 a module of the project's name, or MODULE/migrations for each --module. Without
 a name the project has that of the folder. Nothing that exists is overwritten.`,
 		Example: "  pgdbm init\n  pgdbm init shop --module users --module billing",
-		Args:    maxOneArg,
+		Args:    maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := projectName(args)
 			if err != nil {

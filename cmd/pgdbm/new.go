@@ -133,7 +133,7 @@ The test runs the package's pgdbm.Module alone and in a host, through its
 function of a context and a pgdbm.Source, or through pgdbm.Attach where there is
 none.`,
 		Example: "  pgdbm new tests ./catalog\n  pgdbm new tests ./orders --require example.com/shop/catalog.Module",
-		Args:    maxOneArg,
+		Args:    maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {

@@ -83,6 +83,16 @@ func checkCompletion(root *cobra.Command) {
 	}
 }
 
+// maxArgs is cobra.MaximumNArgs with the usage exit code.
+func maxArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.MaximumNArgs(n)(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
 // noArgs is cobra.NoArgs with the usage exit code.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if err := cobra.NoArgs(cmd, args); err != nil {

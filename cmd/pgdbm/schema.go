@@ -39,16 +39,6 @@ func (f *schemaFlags) add(cmd *cobra.Command) {
 	completeModules(cmd, &f.target)
 }
 
-// maxArgs is cobra.MaximumNArgs with the usage exit code.
-func maxArgs(n int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := cobra.MaximumNArgs(n)(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
-}
-
 // name is the schema that the argument or --module names; "" when neither does.
 func (f *schemaFlags) name(p *place, args []string) (string, error) {
 	switch {

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
@@ -152,7 +150,7 @@ not, and to grant something on it before.`,
 				}
 				created := true
 				_, err = pool.Pgx().Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{name}.Sanitize())
-				if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == duplicateSchema {
+				if isState(err, duplicateSchema) {
 					created, err = false, nil
 				}
 				if err != nil {
