@@ -3,10 +3,11 @@
 //
 //	go run ./bench NAME [--json] [--url URL]
 //
-// isolation, migrate and tenants also take --schemas N. Without a NAME it lists what there is. Each comparison is interleaved, so
-// that a machine whose speed drifts slows down both sides, and each figure is
-// a median. --url names a server to use, whose role may create databases; else
-// a private one is started. With --json one object goes to stdout:
+// isolation, migrate and tenants also take --schemas N. Without a NAME it lists
+// what there is. Each comparison is interleaved, so that a machine whose speed
+// drifts slows down both sides, and each figure is a median. --url names a server
+// to use, whose role may create databases; else a private one is started. With
+// --json one object goes to stdout:
 //
 //	{"bench":"overhead","results":[{"name":"p50","unit":"us","ours":43.1,"peer":42.8,"ratio":1.01}]}
 //

@@ -17,8 +17,9 @@ type DownOptions struct {
 }
 
 // Down reverts the newest versions, each in one transaction with the removal of its ledger row. Before anything runs,
-// all of them are known to be revertible. Repeatable files are not reverted, and are applied again by the next Up. Several processes that do the same at once revert each version once. The
-// result is never nil and says what was reverted before an error; the error is an [*Error].
+// all of them are known to be revertible. Repeatable files are not reverted, and are applied again by the next Up.
+// Several processes that do the same at once revert each version once. The result is never nil and says what was
+// reverted before an error; the error is an [*Error].
 func (r *Runner) Down(ctx context.Context, t Target, o DownOptions) (*Result, error) {
 	res := &Result{Module: t.Module, Schema: t.Schema}
 	if err := t.complete(); err != nil {
