@@ -45,7 +45,7 @@ func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn
 		l.discard()
 		return err
 	}
-	c := &Conn{h: db.h, pgx: conn}
+	c := &Conn{h: db.h.owningSession(), pgx: conn}
 	c.run = sessionExecutor{conn, c}
 	fnCtx, h := markHeld(ctx, db.h.core.pgx)
 	keep := false
@@ -60,6 +60,17 @@ func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn
 	err = fn(fnCtx, c)
 	keep = !c.dirty && sessionUnchanged(ctx, conn, before)
 	return err
+}
+
+// owningSession is the handle on a connection that WithConn looks after. Only a
+// role makes a difference.
+func (h *handle) owningSession() *handle {
+	if h.ns.Role == "" {
+		return h
+	}
+	own := *h
+	own.ns = &namespace{h.ns.OwningSession(), h.ns.aliases}
+	return &own
 }
 
 // Exec executes sql on the connection and returns its command tag.

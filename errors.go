@@ -43,8 +43,11 @@ var (
 
 	// ErrEscape is returned by a handle with a role for a statement that the
 	// server would run for any role although it concerns more than the schema:
-	// LISTEN and NOTIFY, temporary tables, DISCARD, another role. It finds
-	// mistakes in the text of the statement, and not what a function does.
+	// LISTEN and NOTIFY, temporary tables, DISCARD, another role; and, outside
+	// [DB.WithConn], for what stays with the session, which another schema has
+	// next: SET without LOCAL, PREPARE, cursors WITH HOLD, advisory locks of the
+	// session. It finds mistakes in the text of the statement, and not what a
+	// function does.
 	ErrEscape = statement.ErrEscape
 
 	// ErrStalePlan is returned by a statement in a transaction whose tables were

@@ -32,7 +32,7 @@ func (c *core) beginHeld(ctx context.Context, h *handle) (*Tx, error) {
 
 // withHeld is WithConn on the connection of the transaction that c lives in.
 func (c *core) withHeld(ctx context.Context, h *handle, fn func(ctx context.Context, c *Conn) error) error {
-	conn := &Conn{h: h, pgx: c.held.Tx.Conn(), tx: c.held.Tx}
+	conn := &Conn{h: h.owningSession(), pgx: c.held.Tx.Conn(), tx: c.held.Tx}
 	conn.run = sessionExecutor{c.held.Tx, conn}
 	return fn(ctx, conn)
 }

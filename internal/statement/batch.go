@@ -45,13 +45,10 @@ func (c *Cache) SendBatch(ctx context.Context, conn *pgx.Conn, ns *Namespace, b 
 	items, err := c.items(r.ctx, s, conn, ns, queries)
 	if err == nil {
 		r.items = items
-		err = c.learnAll(r.ctx, conn, items)
-	}
-	if err == nil {
-		err = c.buildAll(r.ctx, conn, items)
-	}
-	if err == nil && len(items) > 0 {
-		r.pipeline, err = c.sendItems(r.ctx, conn, s, ns, items)
+		err = retake(conn, func() (err error) {
+			r.pipeline, err = c.sendAll(r.ctx, conn, s, ns, items)
+			return err
+		})
 	}
 	for i := range items {
 		s.rewound(items[i].shape)
@@ -93,6 +90,21 @@ func (c *Cache) items(ctx context.Context, s *session, conn *pgx.Conn, ns *Names
 		}
 	}
 	return items, nil
+}
+
+// sendAll sends the items, after a message that describes what is new. Without
+// items there is nothing to read.
+func (c *Cache) sendAll(ctx context.Context, conn *pgx.Conn, s *session, ns *Namespace, items []item) (*pgconn.Pipeline, error) {
+	if err := c.learnAll(ctx, conn, items); err != nil {
+		return nil, err
+	}
+	if err := c.buildAll(ctx, conn, items); err != nil {
+		return nil, err
+	}
+	if len(items) == 0 {
+		return nil, nil
+	}
+	return c.sendItems(ctx, conn, s, ns, items)
 }
 
 // learnAll describes what is not known in the namespace yet, in one round trip.

@@ -17,6 +17,7 @@ var ErrEscape = errors.New("pgdbm: statement reaches beyond its schema")
 type script struct {
 	statements int
 	escape     string // what of it no role may run; mostly empty
+	leaves     string // what of it stays with the session; mostly empty
 	rewinds    bool   // it rolls back to a savepoint, and the role with it
 	ends       bool   // it ends the transaction
 	calls      bool   // it is a CALL or a DO, which may end the transaction
@@ -40,6 +41,9 @@ func (sh *Shape) escapes(ns *Namespace) error {
 	if e := sh.script().escape; e != "" {
 		return fmt.Errorf("%w: schema %q: %s", ErrEscape, ns.Names.Schema(), e)
 	}
+	if e := sh.script().leaves; e != "" && !ns.ownsSession {
+		return fmt.Errorf("%w: schema %q: %s stays with the session, which others get next: use WithConn", ErrEscape, ns.Names.Schema(), e)
+	}
 	return nil
 }
 
@@ -54,6 +58,9 @@ func readScript(sql string) script {
 		words   int
 		last    string // the word before
 		setting bool   // set_config is called
+		depth   int    // of parentheses, and that
+		call    int    // of the last set_config's
+		selects bool   // a cursor's query has begun
 	)
 	end := func() {
 		if words > 0 {
@@ -61,6 +68,7 @@ func readScript(sql string) script {
 		}
 		if len(head) > 0 {
 			s.note(escapeOf(head))
+			s.noteLeft(leftBy(head))
 			s.ends = s.ends || controls(head) && head[0] != "begin" && head[0] != "start"
 			s.rewinds = s.rewinds || rewinds(head)
 			s.calls = s.calls || head[0] == "call" || head[0] == "do"
@@ -68,7 +76,7 @@ func readScript(sql string) script {
 				control = strings.ToUpper(head[0])
 			}
 		}
-		head, words, last, setting = nil, 0, "", false
+		head, words, last, setting, depth, selects = nil, 0, "", false, 0, false
 	}
 	lex := sqltemplate.NewLexer(sql)
 	for {
@@ -92,8 +100,16 @@ func readScript(sql string) script {
 				s.note("pg_notify: channels are the database's")
 			case last == "into" && (word == "temp" || word == "temporary"):
 				s.note("INTO TEMPORARY: temporary tables are the session's, which others get next")
+			case last == "with" && word == "hold" && len(head) > 0 && head[0] == "declare" && !selects:
+				s.noteLeft("a cursor WITH HOLD")
+			case strings.HasPrefix(word, "pg_advisory_") || strings.HasPrefix(word, "pg_try_advisory_"):
+				if !strings.Contains(word, "_xact_") {
+					s.noteLeft(word)
+				}
+			case word == "set_config":
+				setting, call = true, depth+1
 			}
-			setting = setting || word == "set_config"
+			selects = selects || word == "for"
 			if len(head) == words && len(head) < 4 && tok.Kind == sqltemplate.Ident {
 				head = append(head, word)
 			}
@@ -101,6 +117,20 @@ func readScript(sql string) script {
 		case sqltemplate.String:
 			if name := strings.ToLower(strings.Trim(text, "'")); setting && (name == "role" || name == "session_authorization") {
 				s.note("set_config of " + name + ": the role is the schema's")
+			}
+			last = ""
+		case sqltemplate.Punct:
+			switch text {
+			case "(":
+				depth++
+			case ")":
+				if setting && depth == call {
+					setting = false
+					if last == "false" {
+						s.noteLeft("set_config for the session")
+					}
+				}
+				depth--
 			}
 			last = ""
 		default:
@@ -119,6 +149,36 @@ func (s *script) note(escape string) {
 	if s.escape == "" {
 		s.escape = escape
 	}
+}
+
+func (s *script) noteLeft(what string) {
+	if s.leaves == "" {
+		s.leaves = what
+	}
+}
+
+// leftBy names what a statement that begins with these words leaves with the
+// session.
+func leftBy(head []string) string {
+	second := ""
+	if len(head) > 1 {
+		second = head[1]
+	}
+	switch head[0] {
+	case "set":
+		if second == "local" || second == "transaction" || second == "constraints" {
+			return ""
+		}
+		return "SET without LOCAL"
+	case "prepare":
+		if second == "transaction" {
+			return ""
+		}
+		return "PREPARE"
+	case "reset", "deallocate", "load":
+		return strings.ToUpper(head[0])
+	}
+	return ""
 }
 
 // escapeOf names what a statement that begins with these words reaches.

@@ -53,3 +53,38 @@ func TestWhatReachesBeyondASchemaIsFoundInItsText(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatStaysWithASessionIsFoundInATextsWords(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string]string{
+		`SET LOCAL work_mem = '1MB'`:                           "",
+		`SET TRANSACTION READ ONLY`:                            "",
+		`SET CONSTRAINTS ALL DEFERRED`:                         "",
+		`UPDATE x SET a = 1`:                                   "",
+		`PREPARE TRANSACTION 'x'`:                              "",
+		`SELECT set_config('a.b', (1 = 2)::text, true)`:        "",
+		`SELECT set_config('a.b', f(1, false), true), (false)`: "",
+		`SELECT set_config('a.b', $1, $2)`:                     "", // its value is not in the text
+		`SELECT pg_try_advisory_xact_lock_shared(1)`:           "",
+		`DECLARE a CURSOR WITHOUT HOLD FOR SELECT 1`:           "",
+		`DECLARE a CURSOR FOR WITH hold AS (SELECT 1) SELECT`:  "",
+		`SELECT 'SET a = 1; PREPARE x'`:                        "",
+		`CREATE FUNCTION f() RETURNS int SET a = 1`:            "",
+
+		`SELECT 1; set a = 1`: "SET without LOCAL",
+		`SET TIME ZONE 'UTC'`: "SET without LOCAL",
+		`SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY`: "SET without LOCAL",
+		`RESET work_mem`:                                    "RESET",
+		`PREPARE a (int) AS SELECT $1`:                      "PREPARE",
+		`DEALLOCATE PREPARE a`:                              "DEALLOCATE",
+		`LOAD 'x'`:                                          "LOAD",
+		`SELECT f(set_config('a.b', g(1), false))`:          "set_config for the session",
+		`DECLARE a NO SCROLL CURSOR WITH HOLD FOR SELECT 1`: "a cursor WITH HOLD",
+		`SELECT pg_advisory_lock_shared(1)`:                 "pg_advisory_lock_shared",
+		`SELECT "pg_try_advisory_lock"(1)`:                  "pg_try_advisory_lock",
+	} {
+		if got := readScript(sql).leaves; got != want {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
+}

@@ -20,8 +20,15 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 		k.said = k.learned(a.asked)
 		return true, err
 	}
-	if ctx.Err() != nil || errors.Is(err, ErrRole) {
+	if ctx.Err() != nil {
 		return false, err
+	}
+	if errors.Is(err, ErrRole) {
+		_, dropped := errors.AsType[roleDropped](err)
+		if dropped && !idle {
+			err = asStale(err)
+		}
+		return dropped && idle, err
 	}
 	named := a.prepared != nil
 	verdict := perhaps
@@ -33,6 +40,9 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 	}
 	if named && verdict == surely {
 		k.session.named.drop(a.prepared)
+		if noSuchName(err) {
+			k.session.forgetNames()
+		}
 	}
 	switch {
 	case !idle && !a.unsent:

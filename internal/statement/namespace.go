@@ -20,6 +20,8 @@ type Namespace struct {
 	id    unique.Handle[string]
 	cache *Cache
 	index int // of id, in cache
+	// ownsSession says that nobody gets the session next.
+	ownsSession bool
 }
 
 // Namespace returns the namespace of a schema, with aliases from module to
@@ -47,6 +49,14 @@ func (c *Cache) Namespace(schema string, aliases map[string]string, role string)
 	ns := &Namespace{Names: names, Role: role, id: unique.Make(id.String()), cache: c}
 	ns.index = c.intern(ns.id)
 	return ns, nil
+}
+
+// OwningSession is the namespace on a connection whose session nobody gets next as
+// its statements leave it.
+func (ns *Namespace) OwningSession() *Namespace {
+	own := *ns
+	own.ownsSession = true
+	return &own
 }
 
 // intern numbers namespaces, from 0, so that a set of them takes a bit each.

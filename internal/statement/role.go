@@ -17,9 +17,6 @@ import (
 // is left on the connection, and a pooler has nothing to carry over.
 const roleSQL = `SELECT pg_catalog.set_config('role', $1, true)`
 
-// roleStatement is the name of roleSQL on a connection that keeps names.
-const roleStatement = "pgdbm_role"
-
 // noRole is what set_config takes for the session's own user.
 const noRole = "none"
 
@@ -36,7 +33,7 @@ type role struct {
 	mixed   bool   // it has changed within the transaction
 	raw     bool   // the caller has had the connection and may do anything with it
 	uses    int    // of roleSQL, until it gets a name
-	named   bool   // it has one
+	name    string // it has got; mostly empty
 }
 
 // roleSetting is the namespace's role as set_config takes it.
@@ -79,13 +76,17 @@ func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Nam
 		return p, p.Sync
 	}
 	prepares := c.nameRole(ctx, conn, s)
+	name := s.role.name
+	if prepares {
+		name = s.named.name()
+	}
 	p = conn.PgConn().StartPipeline(ctx)
 	value := [][]byte{[]byte(ns.roleSetting())}
 	if prepares {
-		p.SendPrepare(roleStatement, roleSQL, roleOIDs)
+		p.SendPrepare(name, roleSQL, roleOIDs)
 	}
-	if prepares || s.role.named {
-		p.SendQueryPrepared(roleStatement, value, nil, nil)
+	if name != "" {
+		p.SendQueryPrepared(name, value, nil, nil)
 	} else {
 		p.SendQueryParams(roleSQL, value, roleOIDs, nil, nil)
 	}
@@ -93,8 +94,12 @@ func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Nam
 		if err := p.Sync(); err != nil {
 			return err
 		}
-		if err := s.tookRole(p, prepares); err != nil {
+		if err := s.tookRole(p, prepares, name); err != nil {
 			s.role.known = false
+			if noSuchName(err) {
+				s.forgetNames()
+				err = roleDropped{err}
+			}
 			return fmt.Errorf("%w: role %q of schema %q: %w", ErrRole, ns.roleSetting(), ns.Names.Schema(), err)
 		}
 		s.role.known, s.role.current, s.role.mixed = true, ns.Role, true
@@ -103,12 +108,12 @@ func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Nam
 }
 
 // tookRole reads the answers to what set the role.
-func (s *session) tookRole(p *pgconn.Pipeline, prepares bool) error {
+func (s *session) tookRole(p *pgconn.Pipeline, prepares bool, name string) error {
 	if prepares {
 		if _, err := next[*pgconn.StatementDescription](p); err != nil {
 			return err
 		}
-		s.role.named = true
+		s.role.name = name
 	}
 	reader, err := next[*pgconn.ResultReader](p)
 	if err != nil {
@@ -118,10 +123,31 @@ func (s *session) tookRole(p *pgconn.Pipeline, prepares bool) error {
 	return err
 }
 
+// roleDropped says that the named statement that sets the role is no longer there.
+// Nothing of the message has run.
+type roleDropped struct{ error }
+
+func (e roleDropped) Unwrap() error { return e.error }
+
+// retake runs f, which sends a message for a role, again if the statement that
+// sets the role was dropped. In a transaction, which has failed with it, the error
+// says that the transaction may be run again.
+func retake(conn *pgx.Conn, f func() error) error {
+	idle := conn.PgConn().TxStatus() == 'I'
+	err := f()
+	if _, dropped := errors.AsType[roleDropped](err); !dropped {
+		return err
+	}
+	if !idle {
+		return asStale(err)
+	}
+	return f()
+}
+
 // nameRole reports whether this use of roleSQL should give it a name.
 func (c *Cache) nameRole(ctx context.Context, conn *pgx.Conn, s *session) bool {
 	s.role.uses++
-	if s.role.named || s.role.uses < promoteAt || s.mode != pgx.QueryExecModeCacheStatement || conn.PgConn().TxStatus() == 'E' {
+	if s.role.name != "" || s.role.uses < promoteAt || s.mode != pgx.QueryExecModeCacheStatement || conn.PgConn().TxStatus() == 'E' {
 		return false
 	}
 	_ = c.detect(ctx, conn, s) // when it fails, so will the statement, and say why
@@ -132,7 +158,7 @@ func (c *Cache) nameRole(ctx context.Context, conn *pgx.Conn, s *session) bool {
 // which the role of the namespace is in effect.
 func (c *Cache) Begun(conn *pgx.Conn, ns *Namespace) {
 	s := c.session(conn)
-	s.role = role{known: true, current: ns.Role, uses: s.role.uses, named: s.role.named}
+	s.role = role{known: true, current: ns.Role, uses: s.role.uses, name: s.role.name}
 }
 
 // RolledBack tells the cache that the connection's transaction was rolled back to
@@ -207,12 +233,14 @@ func (c *Cache) TakeRole(ctx context.Context, conn *pgx.Conn, ns *Namespace) err
 	if conn.PgConn().TxStatus() == 'I' || !s.switches(conn, ns) {
 		return nil
 	}
-	p, sync := c.startAs(ctx, conn, s, ns)
-	err := sync()
-	if closeErr := p.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return retake(conn, func() error {
+		p, sync := c.startAs(ctx, conn, s, ns)
+		err := sync()
+		if closeErr := p.Close(); err == nil {
+			err = closeErr
+		}
+		return err
+	})
 }
 
 // RoleText is SQL that sets the namespace's role for the rest of a transaction.

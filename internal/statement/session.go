@@ -87,6 +87,18 @@ func (c *Cache) Prepared(conn *pgx.Conn, name string) {
 // prepared, which pgx alone can run.
 func (s *session) isNamed(sql string) bool { return isName(sql) || s.given[sql] }
 
+// forgetNames forgets all statements that have names, for one is no longer there:
+// DEALLOCATE ALL and DISCARD ALL drop all that a connection has.
+func (s *session) forgetNames() {
+	for s.named.last != nil {
+		s.named.drop(s.named.last)
+	}
+	if s.role.name != "" {
+		s.named.garbage = append(s.named.garbage, s.role.name)
+		s.role.name = ""
+	}
+}
+
 // touch counts a namespace against the connection's budget.
 func (s *session) touch(ns *Namespace) {
 	if s.limit <= 0 || ns.id == s.last {

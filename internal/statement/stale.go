@@ -41,8 +41,8 @@ func judge(err error, known bool) stale {
 		if pe.Routine == "RevalidateCachedQuery" && pe.Where == "" {
 			return surely
 		}
-	case "26000": // invalid_sql_statement_name
-		if known && pe.Where == "" {
+	case "26000":
+		if known && noSuchName(err) {
 			return surely
 		}
 	case "08P01": // protocol_violation: as many formats as there were columns
@@ -62,6 +62,12 @@ func judge(err error, known bool) stale {
 		return doubt(pe, known)
 	}
 	return fresh
+}
+
+// noSuchName reports whether the server did not find a statement by its name.
+func noSuchName(err error) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.Code == "26000" && pe.Where == "" // invalid_sql_statement_name
 }
 
 // doubt: a parameter may have gone with a type that fitted before the tables

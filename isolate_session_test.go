@@ -1,0 +1,166 @@
+package pgdbm_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/internal/testdb"
+)
+
+// lasting are statements that leave something with the session, which another
+// schema has next.
+var lasting = []string{
+	`DECLARE c CURSOR WITH HOLD FOR SELECT text FROM {{tables.notes}}`,
+	`SET TIME ZONE 'Asia/Tokyo'`,
+	`SET SESSION work_mem = '1MB'`,
+	`SET app.tenant = 'a'`,
+	`SET default_transaction_read_only = on`,
+	`SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY`,
+	`RESET ALL`,
+	`SELECT set_config('app.tenant', 'a', false)`,
+	`SELECT pg_catalog.set_config('app.tenant', text, FALSE) FROM {{tables.notes}}`,
+	`PREPARE mine AS SELECT text FROM {{tables.notes}}`,
+	`DEALLOCATE ALL`,
+	`SELECT pg_advisory_lock(1)`,
+	`SELECT pg_catalog.pg_try_advisory_lock_shared(1, 2)`,
+	`SELECT pg_advisory_unlock_all()`,
+}
+
+func TestWhatStaysWithTheSessionIsRefusedToARoleOutsideWithConn(t *testing.T) {
+	asLogins(t, func(t *testing.T, url string) {
+		pool := openPool(t, pgdbm.Config{URL: url, MaxConns: 2})
+		a := isolated(t, pool, "a")[0]
+		for _, kind := range sessionKinds {
+			if kind.name == "Attached" {
+				continue // whose module is another one
+			}
+			held := kind.name == "Conn" || kind.name == "Tx of a Conn"
+			for _, sql := range lasting {
+				for _, try := range tries {
+					kind.with(t, a, func(ctx context.Context, s session) {
+						err := try.run(ctx, s, sql, nil)
+						if refused := errors.Is(err, pgdbm.ErrEscape); refused == held {
+							t.Errorf("%s, %s, %s: %v", kind.name, try.name, sql, err)
+						}
+						if err != nil && !held && !strings.Contains(err.Error(), "WithConn") {
+							t.Errorf("%s: %v does not say what to use", sql, err)
+						}
+					})
+				}
+			}
+		}
+		// What lasts for the transaction alone is nobody else's.
+		for _, sql := range []string{
+			`SET LOCAL TIME ZONE 'Asia/Tokyo'`, `SET TRANSACTION READ ONLY`, `SET CONSTRAINTS ALL DEFERRED`,
+			`SELECT set_config('app.tenant', 'a', true)`, `SELECT pg_advisory_xact_lock(1)`,
+			`DECLARE c CURSOR WITHOUT HOLD FOR WITH hold AS (SELECT 1) SELECT * FROM hold`,
+		} {
+			err := a.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+				_, err := tx.Exec(ctx, sql)
+				return err
+			})
+			if err != nil {
+				t.Errorf("%s: %v", sql, err)
+			}
+		}
+	})
+}
+
+func TestWhatARoleLeavesInWithConnReachesNobodyElse(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+	dbs := isolated(t, pool, "a", "b")
+	for _, sql := range lasting {
+		_ = dbs[0].WithConn(t.Context(), func(ctx context.Context, c *pgdbm.Conn) error {
+			_, err := c.Exec(ctx, sql)
+			return err
+		})
+		var zone, readOnly, tenant string
+		var prepared, cursors, locks int
+		err := dbs[1].QueryRow(t.Context(), `SELECT current_setting('TimeZone'), current_setting('default_transaction_read_only'),
+			coalesce(current_setting('app.tenant', true), ''),
+			(SELECT count(*) FROM pg_prepared_statements WHERE from_sql), (SELECT count(*) FROM pg_cursors WHERE is_holdable),
+			(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())`).
+			Scan(&zone, &readOnly, &tenant, &prepared, &cursors, &locks)
+		if err != nil || zone == "Asia/Tokyo" || readOnly != "off" || tenant != "" || prepared+cursors+locks > 0 {
+			t.Errorf("after %s: zone %s, read only %s, tenant %q, %d prepared, %d cursors, %d locks, %v", sql, zone, readOnly, tenant, prepared, cursors, locks, err)
+		}
+	}
+}
+
+// A plain handle may drop the statements of its connection, also the one that
+// sets roles.
+func TestARoleIsTakenAgainWhenItsStatementHasBeenDropped(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	for _, sql := range []string{`DEALLOCATE ALL`, `DISCARD ALL`, `DO $$ BEGIN DEALLOCATE ALL; END $$`} {
+		pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+		dbs := isolated(t, pool, "a"+strings.ToLower(sql[:2]), "b"+strings.ToLower(sql[:2]))
+		plain := mustSchema(t, pool, "c")
+		read := func(db pgdbm.Querier) string {
+			return value[string](t, db, `SELECT text FROM {{tables.notes}} WHERE id = $1`, 1)
+		}
+		drop := func() {
+			for range 6 { // until the statements have names
+				read(dbs[0])
+			}
+			mustExec(t, plain, sql)
+		}
+		for name, use := range map[string]func(){
+			"query": func() { read(dbs[0]) },
+			"exec":  func() { mustExec(t, dbs[0], `UPDATE {{tables.notes}} SET text = text WHERE id > $1`, 0) },
+			"a new statement": func() {
+				value[string](t, dbs[0], `SELECT text FROM {{tables.notes}} WHERE id < $1 AND $2 <> `+"'"+sql[:3]+"'", 2, "x")
+			},
+			"batch": func() {
+				var b pgx.Batch
+				b.Queue(`SELECT text FROM {{tables.notes}} WHERE id = $1`, 1)
+				b.Queue(`SELECT count(*) FROM {{tables.notes}} WHERE id < $1`, 1)
+				if err := dbs[0].SendBatch(t.Context(), &b).Close(); err != nil {
+					t.Errorf("%s: batch: %v", sql, err)
+				}
+			},
+			"copy": func() {
+				_, err := dbs[0].CopyFrom(t.Context(), pgx.Identifier{"notes"}, []string{"text"}, pgx.CopyFromRows([][]any{{"x"}}))
+				if err != nil {
+					t.Errorf("%s: copy: %v", sql, err)
+				}
+			},
+			"transaction": func() {
+				err := dbs[0].InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+					_, err := tx.Exec(ctx, `UPDATE {{tables.notes}} SET text = text`)
+					return err
+				})
+				if err != nil {
+					t.Errorf("%s: %v", sql, err)
+				}
+			},
+		} {
+			drop()
+			use()
+			if got := read(dbs[1]); got != dbs[1].Schema() {
+				t.Errorf("%s, %s: %q", sql, name, got)
+			}
+		}
+		// In a transaction that has gone over to another role, the statement is lost
+		// with it, and it can be run again.
+		drop()
+		move := func() error {
+			return dbs[0].InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+				return in(t, tx, dbs[1]).QueryRow(ctx, `SELECT text FROM {{tables.notes}} WHERE id = $1`, 1).Scan(new(string))
+			})
+		}
+		if err := move(); err != nil && !errors.Is(err, pgdbm.ErrStalePlan) {
+			t.Errorf("%s: %v", sql, err)
+		}
+		if err := move(); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+}
