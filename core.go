@@ -116,7 +116,7 @@ func (c *core) acquireAs(ctx context.Context, schema, share string, lim *limits,
 		return nil, ErrClosed
 	}
 	if holding(ctx, c.pgx) {
-		return nil, ErrNestedAcquire
+		return nil, fmt.Errorf("%w: of schema %q", ErrNestedAcquire, schema)
 	}
 	now := time.Now()
 	conn, waited, err := c.acquireConn(ctx, share, lim, now)
@@ -166,7 +166,11 @@ func (c *core) acquireConn(ctx context.Context, share string, lim *limits, now t
 	conn, waited, err := c.acquireWithin(limited, share, lim, now)
 	if err != nil && ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
 		s := c.pgx.Stat()
-		return nil, waited, fmt.Errorf("%w: %d of %d in use after %v", ErrAcquireTimeout, s.AcquiredConns(), s.MaxConns(), timeout)
+		err = fmt.Errorf("%w: %d of %d in use after %v", ErrAcquireTimeout, s.AcquiredConns(), s.MaxConns(), timeout)
+		if held, limit := c.gate.standing(share, lim); share != "" && held >= limit {
+			err = fmt.Errorf("%w, %d of them by schema %q, which may hold %d", err, held, share, limit)
+		}
+		return nil, waited, err
 	}
 	return conn, waited, err
 }

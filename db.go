@@ -41,9 +41,9 @@ type HandleConfig struct {
 	// in a pool of less than 5 connections.
 	MaxConns int
 	// MinConns is how many connections are kept for the schema: others do not get
-	// them while it does not hold as many. It lasts until the pool is closed or
-	// another handle of the schema has another MinConns that is not zero. Zero:
-	// nothing changes.
+	// them while it does not hold as many. One connection of the pool at least is
+	// kept for nobody. It lasts until the pool is closed or another handle of the
+	// schema has another MinConns that is not zero. Zero: nothing changes.
 	MinConns int
 	// MaxWaiting is how many calls of the schema may wait for a connection; the
 	// next one fails with ErrSchemaBusy. Zero: any number. Negative: none.
@@ -100,8 +100,8 @@ func (c HandleConfig) limits(n int) (*limits, error) {
 		return nil, fmt.Errorf("MaxConns: %d is negative", c.MaxConns)
 	case c.MinConns < 0:
 		return nil, fmt.Errorf("MinConns: %d is negative", c.MinConns)
-	case c.MinConns > n:
-		return nil, fmt.Errorf("MinConns: %d is more than the pool's %d", c.MinConns, n)
+	case c.MinConns > 0 && c.MinConns >= n:
+		return nil, fmt.Errorf("MinConns: %d leaves none of the pool's %d to others and to migrations", c.MinConns, n)
 	case c.MaxConns > 0 && c.MinConns > c.MaxConns:
 		return nil, fmt.Errorf("MinConns: %d is more than MaxConns, %d", c.MinConns, c.MaxConns)
 	case c.AcquireTimeout < 0:

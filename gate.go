@@ -87,8 +87,10 @@ func (g *gate) take(schema string, l *limits, now time.Time) (*waiter, error) {
 		return nil, nil
 	}
 	if impatient || l != nil && l.waiting > 0 && len(s.waiters) >= l.waiting {
+		err := fmt.Errorf("%w: schema %q holds %d of the pool's %d connections, at most %d, and %d calls wait",
+			ErrSchemaBusy, schema, s.held, g.total, g.limit(s, l), len(s.waiters))
 		g.forget(s)
-		return nil, ErrSchemaBusy
+		return nil, err
 	}
 	w := &waiter{share: s, limits: l, granted: make(chan struct{})}
 	s.waiters = append(s.waiters, w)
@@ -260,14 +262,25 @@ func (g *gate) keep(schema string, n int) error {
 			kept += o.min
 		}
 	}
-	if kept > g.total {
+	if kept >= g.total {
 		g.forget(s)
-		return fmt.Errorf("%d are kept for schemas then, of a pool of %d", kept, g.total)
+		return fmt.Errorf("%d are kept for schemas then, which leaves none of a pool of %d to others and to migrations", kept, g.total)
 	}
 	g.reserved += max(0, n-s.held) - max(0, s.min-s.held)
 	s.min = n
 	g.serve()
 	return nil
+}
+
+// standing says how many tokens a schema holds and how many it may.
+func (g *gate) standing(schema string, l *limits) (held, limit int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.shares[schema]
+	if s == nil {
+		s = &share{schema: schema}
+	}
+	return s.held, g.limit(s, l)
 }
 
 // snapshot lists the schemas that hold tokens or wait for one.

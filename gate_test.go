@@ -122,7 +122,8 @@ func TestTooManyWaitersAreRefusedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, release := hold(t, db, 3)
-	if _, err := db.Exec(t.Context(), `SELECT 1`); !errors.Is(err, pgdbm.ErrSchemaBusy) {
+	want := `schema "busy" holds 1 of the pool's 4 connections, at most 1, and 2 calls wait`
+	if _, err := db.Exec(t.Context(), `SELECT 1`); !errors.Is(err, pgdbm.ErrSchemaBusy) || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v", err)
 	}
 	release()
@@ -154,6 +155,21 @@ func TestAHandlesAcquireTimeoutIsItsOwn(t *testing.T) {
 	}
 }
 
+func TestATimeoutSaysThatTheSchemasOwnLimitIsTheCause(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t, pgdbm.Config{MaxConns: 4})
+	db, err := pool.Handle(pgdbm.HandleConfig{Schema: "busy", MaxConns: 2, AcquireTimeout: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, release := hold(t, mustSchema(t, pool, "busy"), 2)
+	defer release()
+	want := `2 of 4 in use after 1ms, 2 of them by schema "busy", which may hold 2`
+	if _, err := db.Exec(t.Context(), `SELECT 1`); !errors.Is(err, pgdbm.ErrAcquireTimeout) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestConnectionsAreKeptForASchemaWithAMinimum(t *testing.T) {
 	t.Parallel()
 	pool := openPool(t, pgdbm.Config{MaxConns: 4})
@@ -171,7 +187,7 @@ func TestConnectionsAreKeptForASchemaWithAMinimum(t *testing.T) {
 	if m != 2 {
 		t.Errorf("the other one holds %d", m)
 	}
-	if _, err := pool.Handle(pgdbm.HandleConfig{Schema: "more", MinConns: 3}); err == nil || err.Error() != "pgdbm: handle: MinConns: 5 are kept for schemas then, of a pool of 4" {
+	if _, err := pool.Handle(pgdbm.HandleConfig{Schema: "more", MinConns: 2}); err == nil || err.Error() != "pgdbm: handle: MinConns: 4 are kept for schemas then, which leaves none of a pool of 4 to others and to migrations" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -236,15 +252,15 @@ func TestLimitsThatCannotBeAreRefused(t *testing.T) {
 	t.Parallel()
 	pool := openPool(t, pgdbm.Config{MaxConns: 4})
 	for want, c := range map[string]pgdbm.HandleConfig{
-		"MaxConns: -1 is negative":                  {MaxConns: -1},
-		"MinConns: -1 is negative":                  {MinConns: -1},
-		"MinConns: 5 is more than the pool's 4":     {MinConns: 5},
-		"MinConns: 3 is more than MaxConns, 2":      {MinConns: 3, MaxConns: 2},
-		"AcquireTimeout: -1ns is negative":          {AcquireTimeout: -1},
-		"HandleConfig.Weight: -1 is not a weight":   {Weight: -1},
-		"HandleConfig.Weight: NaN is not a weight":  {Weight: math.NaN()},
-		"HandleConfig.Weight: +Inf is not a weight": {Weight: math.Inf(1)},
-		`schema "": an empty name is no schema`:     {},
+		"MaxConns: -1 is negative": {MaxConns: -1},
+		"MinConns: -1 is negative": {MinConns: -1},
+		"MinConns: 4 leaves none of the pool's 4 to others and to migrations": {MinConns: 4},
+		"MinConns: 3 is more than MaxConns, 2":                                {MinConns: 3, MaxConns: 2},
+		"AcquireTimeout: -1ns is negative":                                    {AcquireTimeout: -1},
+		"HandleConfig.Weight: -1 is not a weight":                             {Weight: -1},
+		"HandleConfig.Weight: NaN is not a weight":                            {Weight: math.NaN()},
+		"HandleConfig.Weight: +Inf is not a weight":                           {Weight: math.Inf(1)},
+		`schema "": an empty name is no schema`:                               {},
 	} {
 		if want != `schema "": an empty name is no schema` {
 			c.Schema = "s"

@@ -39,7 +39,7 @@ type Config struct {
 	Aliases map[string]string
 
 	// Handle sets the limits of each tenant's handles. Its Schema, Role and Aliases
-	// are ignored.
+	// are ignored; MinConns must be zero.
 	Handle pgdbm.HandleConfig
 
 	// Cached is how many tenants' handles are kept, those used last. Zero: 1024.
@@ -117,6 +117,9 @@ func New(pool *pgdbm.Pool, c Config) (*Tenants, error) {
 		ts.byName[m.Name] = m
 	}
 	ts.cache.limit = c.Cached
+	if c.Handle.MinConns != 0 {
+		return nil, fmt.Errorf("tenant: Handle.MinConns: %d for each tenant is more than any pool has; keep connections for single tenants by pool.Handle", c.Handle.MinConns)
+	}
 	h := c.Handle
 	h.Schema, h.Role, h.Aliases = c.Prefix+"x", "", nil
 	if _, err := pool.Handle(h); err != nil {

@@ -569,6 +569,7 @@ func TestBadInputIsRefusedBeforeAnythingHappens(t *testing.T) {
 	for _, c := range []tenant.Config{
 		{Prefix: "pg_"}, {Prefix: `a"b`}, {Prefix: "Ä"}, {Prefix: strings.Repeat("x", 60)}, {Cached: -1}, {Refresh: -1},
 		{Modules: []pgdbm.Module{{Name: "A"}}}, {Modules: []pgdbm.Module{shop, shop}}, {Handle: pgdbm.HandleConfig{MaxConns: -1}},
+		{Handle: pgdbm.HandleConfig{MinConns: 1}},
 	} {
 		if _, err := tenant.New(pool, c); err == nil {
 			t.Errorf("%+v is accepted", c)
