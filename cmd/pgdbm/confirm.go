@@ -26,17 +26,25 @@ func (c *consent) add(cmd *cobra.Command) {
 // for commands that say so before they connect.
 func (c *consent) given(cmd *cobra.Command, p *place) (bool, error) {
 	production := p.production()
+	environment := production
+	if environment == "" && p.env != nil {
+		environment = p.env.Name
+	}
 	switch {
-	case c.name != "" && p.env == nil:
+	case c.name != "" && environment == "":
 		return false, usageError{errors.New("--confirm: there is no environment; --yes is enough")}
-	case c.name != "" && c.name != p.env.Name:
-		return false, usageError{fmt.Errorf("--confirm: %s, and the environment is %s", c.name, p.env.Name)}
+	case c.name != "" && c.name != environment:
+		return false, usageError{fmt.Errorf("--confirm: %s, and the environment is %s", c.name, environment)}
 	case c.name != "", production == "" && c.yes:
 		return true, nil
 	case mayAsk(cmd):
 		return false, nil
 	case production != "":
-		return false, usageError{fmt.Errorf("--confirm %s: required, as environment %s is production", production, production)}
+		err := fmt.Errorf("--confirm %s: required, as environment %[1]s is production", production)
+		if p.env == nil || p.env.Name != production {
+			err = fmt.Errorf("%w, and its database is that of %s", err, p.source)
+		}
+		return false, usageError{err}
 	}
 	return false, usageError{errors.New("--yes: required where nobody can be asked")}
 }
@@ -53,7 +61,7 @@ func (c *consent) ask(cmd *cobra.Command, p *place, question string) error {
 	if production != "" {
 		want, prompt = []string{production}, fmt.Sprintf("This is production: type %s to go on:", production)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s %s ", question, prompt)
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s\n%s %s ", p.describe(), question, prompt)
 	answer, err := untilInterrupted(cmd.Context(), func() (string, error) {
 		return bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	})

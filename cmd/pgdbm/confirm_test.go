@@ -52,3 +52,13 @@ func TestElsewhereYesIsEnough(t *testing.T) {
 		}
 	}
 }
+func TestTheQuestionSaysWhichDatabaseIsMeant(t *testing.T) {
+	t.Parallel()
+	s, code := removal(t, "dev")
+	s.wait("Database pgdbmt_")
+	s.wait(":5432, that of ")
+	s.wait("[environments.dev]")
+	s.wait("[y/N]")
+	s.press("n\n")
+	<-code
+}

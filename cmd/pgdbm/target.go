@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,13 +92,54 @@ type place struct {
 	source string       // what said so
 }
 
-// production is the name of an environment in which whoever destroys data must
-// give it; "" in others.
+// production is the name of the environment that whoever destroys data must give;
+// "" where there is none: it is the one that was picked, or one of the file's with
+// the same database, however that was named.
 func (p *place) production() string {
-	if p.env == nil || !p.env.Production {
+	if p.env != nil && p.env.Production {
+		return p.env.Name
+	}
+	if p.file == nil {
 		return ""
 	}
-	return p.env.Name
+	here, err := locate(p.config)
+	if err != nil {
+		return ""
+	}
+	for _, e := range p.file.Environments {
+		if !e.Production {
+			continue
+		}
+		c, err := e.Config() // fails where a variable is not set
+		if err != nil {
+			continue
+		}
+		if there, err := locate(c); err == nil && there == here {
+			return e.Name
+		}
+	}
+	return ""
+}
+
+// describe says where the command works, for a question.
+func (p *place) describe() string {
+	l, err := locate(p.config)
+	if err != nil {
+		return "Database of " + p.source
+	}
+	return fmt.Sprintf("Database %s on %s, that of %s", l.database, l.server, p.source)
+}
+
+// location tells databases apart, as far as their names do.
+type location struct{ server, database string }
+
+// locate reads where a Config leads.
+func locate(c pgdbm.Config) (location, error) {
+	pc, err := pgconn.ParseConfig(libpqText(c))
+	if err != nil {
+		return location{}, err
+	}
+	return location{fmt.Sprintf("%s:%d", strings.ToLower(pc.Host), pc.Port), cmp.Or(pc.Database, pc.User)}, nil
 }
 
 // find returns where the command works, all but the database. The environment
