@@ -40,8 +40,12 @@ type Difference struct {
 
 // fingerprint reads the schema inside the session's transaction. also are names of schemas that mean the same.
 func (s *session) fingerprint(ctx context.Context, schema string, also ...string) (fingerprint, error) {
-	// With the schema first, the server leaves its name out of what it prints.
-	results, err := s.exec(ctx, "set local search_path to "+sqltemplate.Quote(schema), fingerprintQuery(schema))
+	return s.fingerprintOn(ctx, sqltemplate.Quote(schema), schema, also...)
+}
+
+// fingerprintOn is fingerprint with a search_path, whose schemas' names the server leaves out of what it prints.
+func (s *session) fingerprintOn(ctx context.Context, path, schema string, also ...string) (fingerprint, error) {
+	results, err := s.exec(ctx, "set local search_path to "+path, fingerprintQuery(schema))
 	if err != nil {
 		return nil, err
 	}

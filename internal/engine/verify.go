@@ -144,7 +144,9 @@ func (r *Runner) compareWithFiles(ctx context.Context, t Target, f *facts, v *Ve
 		v.NotCompared = err
 		return nil
 	}
-	want, err := s.fingerprint(ctx, b.Schema, t.Schema)
+	// What belongs to other modules in the schema was not built again, and is named there.
+	path := sqltemplate.Quote(b.Schema) + ", " + sqltemplate.Quote(t.Schema)
+	want, err := s.fingerprintOn(ctx, path, b.Schema, t.Schema)
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,27 @@ func TestASchemaIsAsItsFilesMakeIt(t *testing.T) {
 	d.want("0", "select count(*) from pg_namespace where nspname like 'pgdbm\\_verify%'")
 }
 
+// Several modules of a tenant share a schema, and name each other's objects.
+func TestASchemaIsAsTheFilesOfAModuleBesideAnotherMakeIt(t *testing.T) {
+	t.Parallel()
+	p := newDatabase(t).program(two)
+	for _, schema := range []string{"app", "My App"} {
+		p.up(target(t, "shop", schema, "1_items.sql", "create table {{tables.items}} (id int primary key, name text); create type {{types.size}} as enum ('s', 'l');"))
+		tg := target(t, "bills", schema, "1_bills.sql", `create table {{tables.bills}} (item int references {{tables.shop.items}}, size {{types.shop.size}} default 's');
+create view {{tables.sold}} as select name from {{tables.shop.items}} join {{tables.bills}} on item = id;`)
+		var err error
+		if tg.Names, err = sqltemplate.NewNames(schema, map[string]string{"shop": schema}); err != nil {
+			t.Fatal(err)
+		}
+		tg.Requires = []string{"shop"}
+		p.up(tg)
+		v := p.verify(tg, engine.VerifyOptions{})
+		if v.NotCompared != nil || len(v.Differences) > 0 {
+			t.Errorf("schema %s: %v\n%+v", schema, v.NotCompared, v.Differences)
+		}
+	}
+}
+
 func TestDriftIsReportedObjectByObject(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
