@@ -80,7 +80,7 @@ func (f *devFlags) resolve(cmd *cobra.Command) error {
 		if file == nil {
 			return usageError{errors.New("--module: required, as there is no pgdbm.toml")}
 		}
-		f.all = true
+		f.all, f.ofTenants = true, true
 	}
 	if f.chosen, err = f.choose(cmd); err != nil {
 		return usageError{err}

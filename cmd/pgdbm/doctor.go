@@ -103,6 +103,7 @@ func (f *doctorFlags) check(cmd *cobra.Command) error {
 
 // resolve takes no module for an answer, or all of the file.
 func (f *doctorFlags) resolve(cmd *cobra.Command) error {
+	f.ofTenants = true
 	if f.name == "" && !f.all {
 		p, err := f.find()
 		if err != nil {
@@ -152,8 +153,11 @@ func (f *doctorFlags) look(cmd *cobra.Command) error {
 // is looked at in all schemas that it is recorded in.
 func (f *doctorFlags) toLookAt(cmd *cobra.Command, c *chosen) doctor.Module {
 	m := doctor.Module{Module: c.module, Aliases: c.aliases, Flags: "--module " + doctor.Shell(c.module.Name)}
-	if !cmd.Flags().Changed("schema") && c.schema == c.module.Name {
-		m.Schema = ""
+	if !cmd.Flags().Changed("schema") && (c.ofTenants || c.schema == c.module.Name) {
+		m.Schema, m.OfTenants, m.Siblings = "", c.ofTenants, c.siblings
+		for _, name := range c.siblings {
+			delete(m.Aliases, name)
+		}
 	}
 	for _, flag := range []struct{ name, value string }{
 		{"dir", f.dir}, {"requires", strings.Join(f.requires, ",")}, {"extension", strings.Join(f.extensions, ",")},

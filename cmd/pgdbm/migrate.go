@@ -26,7 +26,8 @@ stands.
 
 The database is that of --url, else of the environment in pgdbm.toml, else of
 DATABASE_URL. What --dir, --schema and --requires do not say of the module comes
-from the file, too, where it has the module. "pgdbm docs configuration" tells.`,
+from the file, too, where it has the module. --all leaves modules of tenants to
+"pgdbm tenant migrate". "pgdbm docs configuration" tells.`,
 		Args: subcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -42,6 +43,7 @@ type moduleFlags struct {
 	requires, extensions []string
 	timeout              time.Duration
 	verbose, asJSON, all bool
+	ofTenants            bool // --all has the modules of tenants, too
 
 	place  *place
 	chosen []chosen // after resolve: one, or with all those of the file in order
@@ -53,6 +55,9 @@ type chosen struct {
 	dir     string // of its files
 	schema  string
 	aliases map[string]string // where the modules that it requires are
+
+	ofTenants bool     // in the file it is in the schemas of tenants
+	siblings  []string // of those that it requires, those that are so, too
 }
 
 func (f *moduleFlags) add(cmd *cobra.Command) {
@@ -69,7 +74,8 @@ func (f *moduleFlags) add(cmd *cobra.Command) {
 	completeModules(cmd, &f.target)
 }
 
-// addAll adds --all, for commands that can do one module after the other.
+// addAll adds --all, for commands that can do one module after the other. Modules
+// that the file has in [tenants] are left to "pgdbm tenant migrate".
 func (f *moduleFlags) addAll(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.all, "all", false, "all modules of pgdbm.toml, in their order")
 }
@@ -122,11 +128,17 @@ func (f *moduleFlags) choose(cmd *cobra.Command) ([]chosen, error) {
 	}
 	var list []chosen
 	for _, m := range modules {
+		if m.OfTenants && !f.ofTenants {
+			continue
+		}
 		c, err := f.chooseOne(cmd, m)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, c)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("--all: %s has modules of tenants only, which pgdbm tenant migrate is for", file.Path)
 	}
 	return list, nil
 }
@@ -149,6 +161,7 @@ func (f *moduleFlags) chooseOne(cmd *cobra.Command, m *projectfile.Module) (chos
 			return c, err
 		}
 		c.module.Name, c.schema = m.Name, cmp.Or(c.schema, schema)
+		c.ofTenants = m.OfTenants
 		if !cmd.Flags().Changed("requires") {
 			c.module.Requires = m.DependsOn
 		}
@@ -172,13 +185,25 @@ func (f *moduleFlags) chooseOne(cmd *cobra.Command, m *projectfile.Module) (chos
 		if f.place.file == nil {
 			break
 		}
-		if on := f.place.file.Module(name); on != nil {
-			schema, err := on.SchemaIn(f.place.env)
-			if err != nil {
-				return c, err
-			}
-			c.aliases[name] = schema
+		on := f.place.file.Module(name)
+		if on == nil {
+			continue
 		}
+		if on.OfTenants && c.ofTenants {
+			c.siblings = append(c.siblings, name)
+			if cmd.Flags().Changed("schemas") {
+				continue // it is in each of them
+			}
+			if f.schema != "" {
+				c.aliases[name] = f.schema
+				continue
+			}
+		}
+		schema, err := on.SchemaIn(f.place.env)
+		if err != nil {
+			return c, err
+		}
+		c.aliases[name] = schema
 	}
 	return c, nil
 }

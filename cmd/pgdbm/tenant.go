@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
 	"github.com/pgdbm/pgdbm/sqltemplate"
 	"github.com/pgdbm/pgdbm/tenant"
 )
@@ -26,9 +29,11 @@ func newTenant() *cobra.Command {
 tenant: each is a schema with all modules in it, and has an id, which may be
 nearly any text.
 
-Commands that make or migrate tenants take the modules' files: --module NAME has
-them in --dir, --module NAME=FOLDER in a folder of its own, and may be repeated.
-The database is that of --url, else of pgdbm.toml, else of DATABASE_URL.`,
+Commands that make or migrate tenants take the modules' files. The modules are
+those in [tenants] of pgdbm.toml, or those of --module, which may be repeated:
+NAME, with its folder in --dir or the file, or NAME=FOLDER. What flags leave
+open comes from the file, also --prefix and --isolate. The database is that of
+--url, else of the file, else of DATABASE_URL.`,
 		Args: subcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -74,6 +79,7 @@ func (f *tenantFlags) addModules(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.extensions, "extension", nil, "`extensions` that they need")
 	flags.StringToStringVar(&f.aliases, "alias", nil, "`MODULE=SCHEMA`: where a shared module is, if\nit is in several")
 	flags.Lookup("alias").DefValue = ""
+	completeModules(cmd, &f.target)
 }
 
 func (f *tenantFlags) addPrefix(cmd *cobra.Command) {
@@ -87,67 +93,176 @@ func (f *tenantFlags) addRole(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.logins, "login", nil, "`users` that may work as its role, too")
 }
 
-// config is what the flags say, without a look at the database.
+// config is what flags and file say, without a look at the database.
 func (f *tenantFlags) config(cmd *cobra.Command) (tenant.Config, error) {
-	if len(f.logins) > 0 && !f.isolate {
-		return tenant.Config{}, errors.New("--login goes with --isolate")
+	c := tenant.Config{Prefix: f.prefix, Isolate: f.isolate, Logins: f.logins, Aliases: maps.Clone(f.aliases)}
+	file := f.place.file
+	if file != nil {
+		if flag := cmd.Flags().Lookup("prefix"); flag != nil && !flag.Changed {
+			c.Prefix = cmp.Or(file.Tenants.Prefix, c.Prefix)
+		}
+		if flag := cmd.Flags().Lookup("isolate"); flag != nil && !flag.Changed {
+			c.Isolate = file.Tenants.Isolate
+		}
 	}
-	c := tenant.Config{Prefix: f.prefix, Isolate: f.isolate, Logins: f.logins, Aliases: f.aliases}
+	if len(f.logins) > 0 && !c.Isolate {
+		return c, errors.New("--login goes with --isolate")
+	}
 	if cmd.Flags().Lookup("module") == nil {
 		return c, nil
 	}
-	if len(f.modules) == 0 {
-		return c, errors.New("--module: required")
+	words, err := f.moduleWords(cmd)
+	if err != nil {
+		return c, err
 	}
-	for _, text := range f.modules {
-		name, folder, own := strings.Cut(text, "=")
-		flag := "--module " + name
-		switch {
-		case slices.ContainsFunc(c.Modules, func(m pgdbm.Module) bool { return m.Name == name }):
-			return c, fmt.Errorf("%s: given twice", flag)
-		case !own && len(f.modules) > 1:
-			return c, fmt.Errorf("%s: several modules need a folder each, %s=FOLDER", flag, name)
-		case !own:
-			folder, flag = f.dir, "--dir"
+	for _, word := range words {
+		m, err := f.oneModule(cmd, word, len(words))
+		if err != nil {
+			return c, err
 		}
-		if err := checkFolder(folder); err != nil {
-			return c, fmt.Errorf("%s: %w", flag, err)
+		if slices.ContainsFunc(c.Modules, func(o pgdbm.Module) bool { return o.Name == m.Name }) {
+			return c, fmt.Errorf("--module %s: given twice", m.Name)
 		}
-		c.Modules = append(c.Modules, pgdbm.Module{Name: name, Files: os.DirFS(folder), Extensions: f.extensions})
+		c.Modules = append(c.Modules, m)
 	}
 	for _, text := range f.requires {
-		of, required, one := strings.Cut(text, "=")
-		if !one {
-			required = text
-		}
-		found := false
-		for i := range c.Modules {
-			m := &c.Modules[i]
-			if m.Name == of && one || m.Name != required && !one {
-				m.Requires = append(m.Requires, required)
-				found = true
-			}
-		}
-		if !found {
+		if !require(c.Modules, text) {
 			return c, fmt.Errorf("--requires %s: no such module", text)
 		}
 	}
-	return c, nil
+	return c, f.addAliases(&c)
+}
+
+// moduleWords are what --module says, else the names of the file's modules of
+// tenants.
+func (f *tenantFlags) moduleWords(cmd *cobra.Command) (words []string, err error) {
+	if len(f.modules) > 0 {
+		return f.modules, nil
+	}
+	file := f.place.file
+	if file == nil {
+		return nil, errors.New("--module: required")
+	}
+	modules, err := file.InOrder()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range modules {
+		if m.OfTenants {
+			words = append(words, m.Name)
+		}
+	}
+	switch {
+	case len(words) == 0:
+		return nil, fmt.Errorf("--module: required, as %s has no modules in [tenants]", file.Path)
+	case cmd.Flags().Changed("dir"):
+		return nil, errors.New("--dir: goes with --module")
+	}
+	return words, nil
+}
+
+// oneModule is one of several modules, given as NAME or NAME=FOLDER. What flags
+// leave open comes from the file.
+func (f *tenantFlags) oneModule(cmd *cobra.Command, word string, several int) (m pgdbm.Module, err error) {
+	name, folder, own := strings.Cut(word, "=")
+	m = pgdbm.Module{Name: name, Extensions: f.extensions}
+	var written *projectfile.Module
+	if f.place.file != nil {
+		written = f.place.file.Module(name)
+	}
+	if written != nil {
+		if !cmd.Flags().Changed("requires") {
+			m.Requires = slices.Clone(written.DependsOn)
+		}
+		if !cmd.Flags().Changed("extension") {
+			m.Extensions = written.Extensions
+		}
+	}
+	flag := "--module " + name
+	switch {
+	case own:
+	case written != nil && !cmd.Flags().Changed("dir"):
+		if folder, err = written.Migrations(); err != nil {
+			return m, err
+		}
+	case several > 1:
+		err = fmt.Errorf("%s: several modules need a folder each, %s=FOLDER", flag, name)
+		if f.place.file != nil && written == nil {
+			err = errors.Join(err, f.place.file.ErrNoModule(name)) // which would have said where
+		}
+		return m, err
+	default:
+		folder, flag = f.dir, "--dir"
+	}
+	if err := checkFolder(folder); err != nil {
+		return m, fmt.Errorf("%s: %w", flag, err)
+	}
+	m.Files = os.DirFS(folder)
+	return m, nil
+}
+
+// require adds what --requires says, and reports whether there is a module to which
+// it does.
+func require(modules []pgdbm.Module, text string) (found bool) {
+	of, required, one := strings.Cut(text, "=")
+	if !one {
+		required = text
+	}
+	for i := range modules {
+		m := &modules[i]
+		if m.Name == of && one || m.Name != required && !one {
+			m.Requires = append(m.Requires, required)
+			found = true
+		}
+	}
+	return found
+}
+
+// addAliases adds where the file has the modules that tenants share.
+func (f *tenantFlags) addAliases(c *tenant.Config) error {
+	if f.place.file == nil {
+		return nil
+	}
+	for _, m := range c.Modules {
+		for _, name := range m.Requires {
+			on := f.place.file.Module(name)
+			if on == nil || on.OfTenants || c.Aliases[name] != "" {
+				continue
+			}
+			schema, err := on.SchemaIn(f.place.env)
+			if err != nil {
+				return err
+			}
+			if c.Aliases == nil {
+				c.Aliases = make(map[string]string)
+			}
+			c.Aliases[name] = schema
+		}
+	}
+	return nil
 }
 
 // run calls fn with the tenants of the database.
 func (f *tenantFlags) run(cmd *cobra.Command, fn func(ctx context.Context, ts *tenant.Tenants, pool *pgdbm.Pool) error) error {
+	if f.place == nil {
+		p, err := f.find()
+		if err != nil {
+			return err
+		}
+		f.place = p
+	}
 	c, err := f.config(cmd)
 	if err != nil {
 		return usageError{err}
 	}
-	if f.place == nil {
-		if f.place, err = f.findDatabase(); err != nil {
-			return err
-		}
+	if err := f.database(f.place); err != nil {
+		return err
 	}
 	return f.place.withPool(cmd, f.timeout, f.verbose, func(ctx context.Context, pool *pgdbm.Pool) error {
-		if _, err := tenant.New(pool, tenant.Config{Prefix: f.prefix}); err != nil {
+		if _, err := tenant.New(pool, tenant.Config{Prefix: c.Prefix}); err != nil {
+			if !cmd.Flags().Changed("prefix") {
+				err = f.place.file.ErrPrefix(err)
+			}
 			return usageError{err}
 		}
 		ts, err := tenant.New(pool, c)

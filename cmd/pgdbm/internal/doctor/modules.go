@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ func (l *look) module(ctx context.Context, m Module) ([]Finding, error) {
 		return nil, err
 	}
 	var found []Finding
-	if len(schemas) == 1 {
+	if len(schemas) == 1 && !m.OfTenants {
 		found, err = l.status(ctx, m, schemas[0])
 	} else {
 		found, err = l.fleet(ctx, m, schemas)
@@ -67,6 +68,14 @@ func (l *look) schemasOf(ctx context.Context, m Module) ([]string, error) {
 	if m.Schema != "" {
 		return []string{m.Schema}, nil
 	}
+	if m.OfTenants {
+		ok, err := l.own(l.tenants)
+		if err != nil || !ok {
+			return nil, err
+		}
+		return read[string](ctx, l, `select t.schema from pgdbm.tenants t
+where t.state in ('active', 'suspended') and exists (select from pg_catalog.pg_namespace n where n.nspname = t.schema) order by 1`)
+	}
 	ok, err := l.own(l.ledger)
 	if err != nil {
 		return nil, err
@@ -87,7 +96,11 @@ func (l *look) place(m Module, schema string) string {
 }
 
 func (l *look) handle(m Module, schema string) (*pgdbm.DB, error) {
-	return l.pool.Handle(pgdbm.HandleConfig{Schema: schema, Aliases: m.Aliases})
+	aliases := maps.Clone(m.Aliases)
+	for _, name := range m.Siblings {
+		aliases[name] = schema
+	}
+	return l.pool.Handle(pgdbm.HandleConfig{Schema: schema, Aliases: aliases})
 }
 
 // migrate is a command of "pgdbm migrate" for a module in a schema.
@@ -96,8 +109,12 @@ func (l *look) migrate(verb string, m Module, schema string) Fix {
 }
 
 func (l *look) pending(m Module, schema string, n int) Finding {
-	return Finding{Code: "module-pending", Severity: Warning, Where: l.place(m, schema), Kind: m.Name,
+	f := Finding{Code: "module-pending", Severity: Warning, Where: l.place(m, schema), Kind: m.Name,
 		What: count(n, "file") + " pending", Fix: l.migrate("up", m, schema)}
+	if m.OfTenants {
+		f.Fix.Command = l.command("pgdbm tenant migrate")
+	}
+	return f
 }
 
 func (l *look) drift(m Module, schema, what string) Finding {
@@ -136,7 +153,7 @@ func (l *look) status(ctx context.Context, m Module, schema string) ([]Finding, 
 
 // fleet asks once for all schemas.
 func (l *look) fleet(ctx context.Context, m Module, schemas []string) ([]Finding, error) {
-	plan, err := migrate.FleetPlan(ctx, l.pool, m.Module, schemas, nil)
+	plan, err := migrate.FleetPlan(ctx, l.pool, m.Module, schemas, &migrate.FleetOptions{Aliases: m.Aliases})
 	if err != nil {
 		return nil, err
 	}

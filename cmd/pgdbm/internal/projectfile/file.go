@@ -31,8 +31,16 @@ type File struct {
 
 	Environments []*Environment // as they are written
 	Modules      []*Module      // as they are written
+	Tenants      Tenants
 
 	places map[string]unstable.Position
+}
+
+// Tenants is what [tenants] says of the tenants of all environments. Their modules
+// are those with OfTenants.
+type Tenants struct {
+	Prefix  string // of their schemas; "" when it is not written
+	Isolate bool   // each gets a role of its own
 }
 
 // document is the file's form.
@@ -58,6 +66,11 @@ type document struct {
 		MaxConnections *int     `toml:"max_connections"`
 		Modules        []string `toml:"modules"`
 	} `toml:"shared_pool"`
+	Tenants struct {
+		Modules []string `toml:"modules"`
+		Prefix  string   `toml:"prefix"`
+		Isolate bool     `toml:"isolate"`
+	} `toml:"tenants"`
 }
 
 // Read reads a file. The error is that of os.ReadFile when it cannot be read.
@@ -75,7 +88,8 @@ func Parse(path string, text []byte) (*File, error) {
 	if err := decode(path, text, &doc); err != nil {
 		return nil, err
 	}
-	f := &File{Path: path, Name: doc.Project.Name, DefaultEnv: doc.Project.DefaultEnv, MigrationsTable: doc.Database.MigrationsTable}
+	f := &File{Path: path, Name: doc.Project.Name, DefaultEnv: doc.Project.DefaultEnv, MigrationsTable: doc.Database.MigrationsTable,
+		Tenants: Tenants{Prefix: doc.Tenants.Prefix, Isolate: doc.Tenants.Isolate}}
 	var order [][]string
 	f.places, order = findPlaces(text)
 	for _, key := range order {
@@ -88,7 +102,7 @@ func Parse(path string, text []byte) (*File, error) {
 		case "modules":
 			m := doc.Modules[name]
 			f.Modules = append(f.Modules, &Module{file: f, Name: name, MigrationsPath: m.MigrationsPath, Schema: m.Schema,
-				Mode: m.Mode, DependsOn: m.DependsOn, Extensions: m.Extensions})
+				Mode: m.Mode, DependsOn: m.DependsOn, Extensions: m.Extensions, OfTenants: slices.Contains(doc.Tenants.Modules, name)})
 		}
 	}
 	return f, f.check(&doc)
@@ -138,6 +152,15 @@ func (f *File) check(doc *document) error {
 	if _, err := f.InOrder(); err != nil {
 		return err
 	}
+	for i, name := range doc.Tenants.Modules {
+		key := []string{"tenants", "modules", strconv.Itoa(i)}
+		switch {
+		case f.Module(name) == nil:
+			return f.errorAt(key, "tenants.modules: no module %s; %s", name, f.known())
+		case slices.Contains(doc.Tenants.Modules[:i], name):
+			return f.errorAt(key, "tenants.modules: %s is there twice", name)
+		}
+	}
 	pool := doc.SharedPool
 	for i, name := range pool.Modules {
 		if f.Module(name) == nil {
@@ -180,6 +203,11 @@ func (f *File) Module(name string) *Module {
 // ErrNoModule says that the file has no module of a name.
 func (f *File) ErrNoModule(name string) error {
 	return &Error{Path: f.Path, Text: fmt.Sprintf("no [modules.%s]; %s", name, f.known())}
+}
+
+// ErrPrefix is what is wrong with tenants.prefix.
+func (f *File) ErrPrefix(err error) error {
+	return f.errorAt([]string{"tenants", "prefix"}, "tenants.prefix: %v", err)
 }
 
 func (f *File) known() string {
@@ -241,6 +269,7 @@ type Module struct {
 	Mode           string // standalone, library, dual or ""
 	DependsOn      []string
 	Extensions     []string
+	OfTenants      bool // each tenant has it, in its schema
 
 	file *File
 }

@@ -119,6 +119,9 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{module + "depends_on = [\"b\"]\n[modules.b]\nmigrations_path = 'x'\ndepends_on = [ 'c', 'users' ]\n[modules.c]\nmigrations_path = 'x'\n",
 			"f.toml:6:21: modules depend on each other: users -> b -> users"},
 		{module + "depends_on = [\"b\", \"b\"]\n[modules.b]\nmigrations_path = 'x'\n", "f.toml:3:20: modules.users.depends_on: b is there twice"},
+		{module + "[tenants]\nmodules = [\"users\", \"user\"]\n", "f.toml:4:21: tenants.modules: no module user; there are users"},
+		{module + "[tenants]\nmodules = [\"users\", \"users\"]\n", "f.toml:4:21: tenants.modules: users is there twice"},
+		{"[tenants]\nprefx = 't_'\n", "f.toml:2:1: unknown key tenants.prefx"},
 		{"[shared_pool]\nmodules = [\"x\"]\n", "f.toml:2:12: shared_pool.modules: no module x; there are none"},
 		{"[shared_pool]\nmin_connections = 5\nmax_connections = 4\n", "f.toml:2:1: shared_pool.min_connections: is above max_connections"},
 		{"[shared_pool]\nmax_connections = -1\n", "f.toml:2:1: shared_pool.max_connections: is negative"},
@@ -235,5 +238,50 @@ func TestTheFolderOfAModuleMustBeThere(t *testing.T) {
 	}
 	if got, err := f.Module("c").Migrations(); err != nil || got != dir {
 		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestTenantsHaveTheirModulesInOrder(t *testing.T) {
+	t.Parallel()
+	f, err := Parse("f.toml", []byte(`
+[modules.bills]
+migrations_path = "bills"
+depends_on = ["shop"]
+[modules.geo]
+migrations_path = "geo"
+[modules.shop]
+migrations_path = "shop"
+depends_on = ["geo"]
+[tenants]
+prefix = "customer_"
+isolate = true
+modules = ["bills", "shop"]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Tenants.Prefix != "customer_" || !f.Tenants.Isolate {
+		t.Errorf("%+v", f.Tenants)
+	}
+	all, err := f.InOrder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		tenants bool
+		want    string
+	}{{true, "shop bills"}, {false, "geo"}} {
+		var names []string
+		for _, m := range all {
+			if m.OfTenants == c.tenants {
+				names = append(names, m.Name)
+			}
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("of tenants %v: %s, want %s", c.tenants, got, c.want)
+		}
+	}
+	if got, want := f.ErrPrefix(os.ErrInvalid).Error(), "f.toml:11:1: tenants.prefix: invalid argument"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
