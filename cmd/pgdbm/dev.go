@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -27,9 +28,9 @@ func newDev() *cobra.Command {
 		Use:   "dev",
 		Short: "Give modules a database, and migrate it while you write",
 		Long: `dev starts a private PostgreSQL server, or joins the one that runs, makes a
-database, migrates the modules and prints the URL. Then it watches the files,
-and migrates again whenever they change. What fails is told with file, line and
-column, and tried again with the next change.
+database, migrates the modules and prints the URL. Then it watches the files and
+pgdbm.toml, and migrates again whenever they change. What fails is told with
+file, line and column, and tried again with the next change.
 
 The module is that of --module and --dir; without, all modules of pgdbm.toml.
 When a file that has been applied is changed or gone, the schemas are dropped
@@ -82,10 +83,28 @@ func (f *devFlags) resolve(cmd *cobra.Command) error {
 		}
 		f.all, f.ofTenants = true, true
 	}
-	if f.chosen, err = f.choose(cmd); err != nil {
+	list, err := f.choose(cmd)
+	if err != nil {
 		return usageError{err}
 	}
+	f.chosen = list
 	return nil
+}
+
+// folders are those to watch: of the modules, and of those of the file that could
+// not be taken, as what they lack may come.
+func (f *devFlags) folders() (list []string) {
+	for _, c := range f.chosen {
+		list = append(list, c.dir)
+	}
+	if f.all && f.place.file != nil {
+		for _, m := range f.place.file.Modules {
+			if !slices.Contains(list, m.Path()) {
+				list = append(list, m.Path())
+			}
+		}
+	}
+	return list
 }
 
 func (f *devFlags) run(cmd *cobra.Command) (err error) {
@@ -123,9 +142,15 @@ func (f *devFlags) run(cmd *cobra.Command) (err error) {
 	} else {
 		d.level = slog.LevelWarn
 	}
-	w := &watch{chosen: f.chosen}
+	config, _ := f.path()
+	w := &watch{config: config}
 	for {
 		w.look()
+		// A file that is wrong leaves the modules as they were.
+		for _, err := range all(f.resolve(cmd)) {
+			out.failed(nil, err)
+		}
+		w.follow(f.folders())
 		d.migrate(ctx)
 		out.watching(f.chosen)
 		if err := w.wait(ctx); err != nil {
@@ -134,12 +159,27 @@ func (f *devFlags) run(cmd *cobra.Command) (err error) {
 	}
 }
 
+// all are the errors that were joined to one.
+func all(err error) []error {
+	if usage, ok := err.(usageError); ok {
+		err = usage.error
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
 // devWork migrates dev's database.
 type devWork struct {
-	url   string
-	flags *devFlags
-	out   *devOutput
-	level slog.Level
+	url     string
+	flags   *devFlags
+	out     *devOutput
+	level   slog.Level
+	schemas []string // of all modules so far, also of those that the file has no more
 }
 
 // migrate brings all modules up to date, or tells why not. It opens a pool for as
@@ -159,7 +199,10 @@ func (d *devWork) migrate(ctx context.Context) {
 
 // remakes reports whether a schema made anew would have the files as they are.
 func remakes(err error) bool {
-	for _, target := range []error{migrate.ErrChanged, migrate.ErrMissing, migrate.ErrOrder, migrate.ErrSchemaGone, migrate.ErrInterrupted} {
+	for _, target := range []error{
+		migrate.ErrChanged, migrate.ErrMissing, migrate.ErrOrder, migrate.ErrSchemaGone, migrate.ErrInterrupted,
+		migrate.ErrConflict, // with what it was in the schema that it had before
+	} {
 		if errors.Is(err, target) {
 			return true
 		}
@@ -181,6 +224,9 @@ func (d *devWork) up(ctx context.Context) (failed *chosen, err error) {
 	defer pool.Close()
 	for i := range d.flags.chosen {
 		c := &d.flags.chosen[i]
+		if !slices.Contains(d.schemas, c.schema) {
+			d.schemas = append(d.schemas, c.schema)
+		}
 		db, err := c.handle(pool)
 		if err != nil {
 			return c, err
@@ -229,10 +275,7 @@ func (d *devWork) clear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	schemas := []string{"pgdbm"}
-	for _, c := range d.flags.chosen {
-		schemas = append(schemas, c.schema)
-	}
+	schemas := append([]string{"pgdbm"}, d.schemas...)
 	err = db.InTx(ctx, func(ctx context.Context, tx *pgdbm.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '5s'"); err != nil {
 			return err

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/doctor"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
 	"github.com/pgdbm/pgdbm/localpg"
 	"github.com/pgdbm/pgdbm/migrate"
 )
@@ -18,7 +20,7 @@ import (
 type devOutput struct {
 	out, errs io.Writer
 	asJSON    bool
-	watched   bool // watching has been told of
+	watched   []string // folders that watching has been told of
 }
 
 // devEvent is a line of JSON.
@@ -62,7 +64,8 @@ func (o *devOutput) ready(server *localpg.Server, database, url string) {
 		server.Version(), database, url, doctor.Shell(url))
 }
 
-// watching is told once to people, and after each look at all modules in JSON.
+// watching is told to people when the folders are others, and in JSON after each
+// look at all modules.
 func (o *devOutput) watching(list []chosen) {
 	var folders []string
 	for _, c := range list {
@@ -71,12 +74,12 @@ func (o *devOutput) watching(list []chosen) {
 	switch {
 	case o.asJSON:
 		o.event(devEvent{Event: "watching", Folders: folders})
-	case !o.watched:
+	case !slices.Equal(folders, o.watched):
 		for _, folder := range folders {
 			o.line(o.out, "watching  %s", folder)
 		}
 	}
-	o.watched = true
+	o.watched = folders
 }
 
 func (o *devOutput) migrated(c *chosen, res *migrate.UpResult) {
@@ -116,6 +119,9 @@ func (o *devOutput) failed(c *chosen, err error) {
 
 func (c *chosen) failure(err error) devEvent {
 	e := devEvent{Event: "failed", Error: err.Error()}
+	if wrong, ok := errors.AsType[*projectfile.Error](err); ok {
+		e.File, e.Line, e.Column, e.Error = wrong.Path, wrong.Line, wrong.Column, wrong.Text
+	}
 	if c == nil {
 		return e
 	}

@@ -210,6 +210,86 @@ func TestDevMigratesWhatIsWrittenUntilItIsInterrupted(t *testing.T) {
 	}
 }
 
+func TestDevFollowsItsProjectFile(t *testing.T) {
+	t.Parallel()
+	dir, _ := devFolder(t, "file")
+	shop := "[modules.shop]\nmigrations_path = \"shop\"\n"
+	write(t, dir, "pgdbm.toml", shop)
+	write(t, dir, "shop/001_items.sql", "CREATE TABLE {{tables.items}} (id int PRIMARY KEY);\n")
+	d := startDev(t, dir, "--durable")
+	ready := d.next("ready")
+	d.next("migrated")
+	d.next("watching")
+
+	// Mistakes are told with their place, each of them, and do not end it.
+	write(t, dir, "pgdbm.toml", shop+"shcema = 1\n[porject]\n")
+	for i, want := range []string{"unknown key modules.shop.shcema", "unknown key porject"} {
+		if e := d.next("failed"); e.File != "pgdbm.toml" || e.Line != 3+i || e.Column != 1+i || e.Error != want {
+			t.Errorf("%+v", e)
+		}
+	}
+	d.next("watching")
+	// What was there before is looked after meanwhile.
+	write(t, dir, "shop/002_more.sql", "ALTER TABLE {{tables.items}} ADD more int;\n")
+	d.next("failed")
+	d.next("failed")
+	if e := d.next("migrated"); e.Module != "shop" {
+		t.Errorf("%+v", e)
+	}
+	d.next("watching")
+
+	// A new module, whose folder comes later.
+	both := "[modules.bills]\nmigrations_path = \"bills\"\ndepends_on = [\"shop\"]\n" + shop
+	write(t, dir, "pgdbm.toml", both)
+	if e := d.next("failed"); e.File != "pgdbm.toml" || e.Line != 2 || e.Column != 1 || e.Error != "modules.bills.migrations_path: no folder bills" {
+		t.Errorf("%+v", e)
+	}
+	d.next("watching")
+	write(t, dir, "bills/001_bills.sql", "CREATE TABLE {{tables.bills}} (item int REFERENCES {{tables.shop.items}});\n")
+	if e := d.next("migrated"); e.Module != "bills" || e.Schema != "bills" {
+		t.Errorf("%+v", e)
+	}
+	if e := d.next("watching"); !slices.Equal(e.Folders, []string{"shop", "bills"}) {
+		t.Errorf("%+v", e)
+	}
+
+	// Another folder and another schema.
+	write(t, dir, "sold/001_bills.sql", "CREATE TABLE {{tables.bills}} (item int REFERENCES {{tables.shop.items}}, sold date);\n")
+	write(t, dir, "pgdbm.toml", strings.Replace(both, "\"bills\"", "\"sold\"\nschema = \"accounts\"", 1))
+	if e := d.next("anew"); e.Module != "bills" {
+		t.Errorf("%+v", e)
+	}
+	d.next("migrated")
+	if e := d.next("migrated"); e.Module != "bills" || e.Schema != "accounts" {
+		t.Errorf("%+v", e)
+	}
+	if e := d.next("watching"); !slices.Equal(e.Folders, []string{"shop", "sold"}) {
+		t.Errorf("%+v", e)
+	}
+	d.query(ready.URL, "SELECT concat(to_regclass('bills.bills'), ' ', to_regclass('accounts.bills'))", " accounts.bills")
+
+	// A module less, and its files are no concern any more; and no file at all.
+	write(t, dir, "pgdbm.toml", shop)
+	if e := d.next("watching"); !slices.Equal(e.Folders, []string{"shop"}) {
+		t.Errorf("%+v", e)
+	}
+	if err := os.Remove(filepath.Join(dir, "pgdbm.toml")); err != nil {
+		t.Fatal(err)
+	}
+	if e := d.next("failed"); !strings.Contains(e.Error, "there is no pgdbm.toml") {
+		t.Errorf("%+v", e)
+	}
+	d.next("watching")
+	write(t, dir, "pgdbm.toml", both)
+	d.next("anew") // bills is as it was at first
+	d.next("migrated")
+	d.next("migrated")
+	d.next("watching")
+	if code := d.end(os.Interrupt); code != exitInterrupted {
+		t.Errorf("exit code %d: %s", code, &d.stderr)
+	}
+}
+
 func TestDevKeepsDataWhenAsked(t *testing.T) {
 	t.Parallel()
 	dir, _ := devFolder(t, "keep")

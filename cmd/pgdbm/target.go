@@ -61,16 +61,21 @@ func completeModules(cmd *cobra.Command, t *target) {
 	}, t)
 }
 
+// path is that of the file, and who said so; nobody has to.
+func (t *target) path() (path, source string) {
+	if t.config != "" {
+		return t.config, "--config"
+	}
+	if path := os.Getenv("PGDBM_CONFIG"); path != "" {
+		return path, "PGDBM_CONFIG"
+	}
+	return projectfile.DefaultPath, ""
+}
+
 // file reads pgdbm.toml. It returns nil when there is none and nobody asked for
 // one.
 func (t *target) file() (*projectfile.File, error) {
-	path, source := t.config, "--config"
-	if path == "" {
-		path, source = os.Getenv("PGDBM_CONFIG"), "PGDBM_CONFIG"
-	}
-	if path == "" {
-		path, source = projectfile.DefaultPath, ""
-	}
+	path, source := t.path()
 	f, err := projectfile.Read(path)
 	switch {
 	case source == "" && errors.Is(err, fs.ErrNotExist):

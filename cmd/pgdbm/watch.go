@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 )
@@ -11,15 +12,26 @@ import (
 // watchPeriod is the time between two looks at the files.
 const watchPeriod = 100 * time.Millisecond
 
-// watch looks at the folders of modules, over and over: that works on every system
-// and file system, mounted ones included, and the files are few.
+// watch looks at pgdbm.toml and the folders of modules, over and over: that works on
+// every system and file system, mounted ones included, and the files are few.
 type watch struct {
-	chosen []chosen
-	seen   string // what the files were at the last look
+	config  string // pgdbm.toml, which need not be there
+	folders []string
+	seen    sight // at the last look
 }
+
+// sight is what the files were: names, sizes and times.
+type sight struct{ config, folders string }
 
 // look remembers what the files are.
 func (w *watch) look() { w.seen = w.files() }
+
+// follow goes on with other folders. What the file was stays what it was at the
+// last look.
+func (w *watch) follow(folders []string) {
+	w.folders = folders
+	w.seen.folders = w.files().folders
+}
 
 // wait returns when the files are other than they were, and have been so for a
 // period: somebody may be in the middle of writing them. Its error is the
@@ -42,30 +54,36 @@ func (w *watch) wait(ctx context.Context) error {
 	}
 }
 
-// files describes the modules' files: names, sizes and times. What cannot be read
-// is part of it, as it may be readable later.
-func (w *watch) files() string {
-	var b strings.Builder
-	for _, c := range w.chosen {
+// files describes the files. What cannot be read is part of it, as it may be readable
+// later.
+func (w *watch) files() sight {
+	var config, folders strings.Builder
+	info, err := os.Stat(w.config)
+	describe(&config, w.config, info, err)
+	for _, folder := range w.folders {
 		// The errors are in the text.
-		_ = fs.WalkDir(c.module.Files, ".", func(path string, d fs.DirEntry, err error) error {
+		_ = fs.WalkDir(os.DirFS(folder), ".", func(path string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
-				fmt.Fprintf(&b, "%s: %v\n", path, err)
+				describe(&folders, path, nil, err)
 			case d.IsDir():
 				if strings.Count(path, "/") > 0 {
 					return fs.SkipDir // files are in the folder, or in one in it
 				}
 			case strings.HasSuffix(path, ".sql"):
 				info, err := d.Info()
-				if err != nil {
-					fmt.Fprintf(&b, "%s: %v\n", path, err)
-				} else {
-					fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
-				}
+				describe(&folders, path, info, err)
 			}
 			return nil
 		})
 	}
-	return b.String()
+	return sight{config.String(), folders.String()}
+}
+
+func describe(b *strings.Builder, path string, info fs.FileInfo, err error) {
+	if err != nil {
+		fmt.Fprintf(b, "%s: %v\n", path, err)
+		return
+	}
+	fmt.Fprintf(b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
 }
