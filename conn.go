@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgdbm/pgdbm/internal/statement"
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
@@ -153,10 +154,10 @@ func (c *Conn) spoil() {
 
 // inspect finds the statements whose effect on the session the server does not
 // show: settings with a name of the application's own, as row security
-// policies use them, and statements dropped that pgx has prepared. On nil it
-// does nothing.
-func (c *Conn) inspect(sql string) {
-	if c != nil && !c.dirty && setsSession(sql) {
+// policies use them, and statements dropped that pgx has prepared. What a rewriter
+// makes of a statement is not known. On nil it does nothing.
+func (c *Conn) inspect(sql string, args []any) {
+	if c != nil && !c.dirty && (setsSession(sql) || statement.RewritesFreely(args)) {
 		c.dirty = true
 	}
 }

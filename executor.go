@@ -213,7 +213,7 @@ func (e sessionExecutor) exec(ctx context.Context, h *handle, sql string, args [
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	e.conn.inspect(sql)
+	e.conn.inspect(sql, args)
 	if done := h.traced(ctx, sql); done != nil {
 		defer func() { done(err) }()
 	}
@@ -236,7 +236,7 @@ func (e sessionExecutor) query(ctx context.Context, h *handle, sql string, args 
 	if err != nil {
 		return errRows{err}, err
 	}
-	e.conn.inspect(sql)
+	e.conn.inspect(sql, args)
 	done := h.traced(ctx, sql)
 	rs, err := e.run(ctx, h, sh, sql, args)
 	if done == nil {
@@ -289,7 +289,7 @@ func (e sessionExecutor) queryRow(ctx context.Context, h *handle, sql string, ar
 	if err != nil {
 		return errRow{err}
 	}
-	e.conn.inspect(sql)
+	e.conn.inspect(sql, args)
 	done := h.traced(ctx, sql)
 	rs, err := e.run(ctx, h, sh, sql, args)
 	return &row{Row: statement.Row{Rows: rs, Err: err}, done: done}
@@ -300,7 +300,7 @@ func (e sessionExecutor) sendBatch(ctx context.Context, h *handle, b *pgx.Batch)
 		return h.failedBatch(b, err)
 	}
 	for _, q := range b.QueuedQueries {
-		e.conn.inspect(q.SQL)
+		e.conn.inspect(q.SQL, q.Arguments)
 	}
 	br := &batchResults{done: h.tracedBatch(ctx, b), BatchResults: e.batch(ctx, h, b)}
 	if t := br.BatchResults.Tx(); t != nil {

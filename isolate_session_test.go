@@ -164,3 +164,163 @@ func TestARoleIsTakenAgainWhenItsStatementHasBeenDropped(t *testing.T) {
 		}
 	}
 }
+
+// In a transaction that several roles share, what changes the role unseen must not
+// be believed to have left it.
+func TestTheRoleIsSetAgainAfterWhatMayHaveChangedIt(t *testing.T) {
+	asLogins(t, func(t *testing.T, url string) {
+		pool := openPool(t, pgdbm.Config{URL: url, MaxConns: 1})
+		dbs := isolated(t, pool, "a", "b")
+		plain := mustSchema(t, pool, "elsewhere")
+		set := `SELECT set_config($1, 'none', true)`
+		for name, change := range map[string]func(tx *pgdbm.Tx) error{
+			"a name that is an argument": func(tx *pgdbm.Tx) error { _, err := tx.Exec(t.Context(), set, "role"); return err },
+			"by the simple protocol": func(tx *pgdbm.Tx) error {
+				_, err := tx.Exec(t.Context(), set, pgx.QueryExecModeSimpleProtocol, "role")
+				return err
+			},
+			"a name in escapes": func(tx *pgdbm.Tx) error {
+				_, err := tx.Exec(t.Context(), `SELECT set_config(E'r\x6fle', 'none', true)`)
+				return err
+			},
+			"a name in dollar quotes": func(tx *pgdbm.Tx) error {
+				_, err := tx.Exec(t.Context(), `SELECT set_config($$role$$, 'none', true)`)
+				return err
+			},
+			"DO": func(tx *pgdbm.Tx) error { _, err := tx.Exec(t.Context(), `DO 'BEGIN RESET ROLE; END'`); return err },
+			"batch": func(tx *pgdbm.Tx) error {
+				var b pgx.Batch
+				b.Queue(set, "role")
+				return tx.SendBatch(t.Context(), &b).Close()
+			},
+		} {
+			for _, first := range []*pgdbm.DB{dbs[0], plain} {
+				err := first.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+					a := in(t, tx, dbs[0])
+					if err := change(a); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+					if got := value[bool](t, in(t, tx, plain), `SELECT current_user = session_user`); !got {
+						t.Errorf("%s: a plain handle works as a role", name)
+					}
+					if err := change(a); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+					_, err := a.Exec(ctx, `SELECT text FROM b.notes WHERE id > $1`, 0)
+					if state(err) != "42501" {
+						t.Errorf("%s: the other schema's notes: %v", name, err)
+					}
+					return errStop
+				})
+				if !errors.Is(err, errStop) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+		wantIdle(t, pool)
+	})
+}
+
+func TestNothingFollowsARollbackToASavepointInOneMessage(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+	dbs := isolated(t, pool, "a", "b")
+	plain := mustSchema(t, pool, "elsewhere")
+	script := `ROLLBACK TO SAVEPOINT s; DELETE FROM b.notes`
+	for name, run := range map[string]func(ctx context.Context, tx *pgdbm.Tx) error{
+		"Exec": func(ctx context.Context, tx *pgdbm.Tx) error { _, err := tx.Exec(ctx, script); return err },
+		"Query": func(ctx context.Context, tx *pgdbm.Tx) error {
+			rows, err := tx.Query(ctx, script, pgx.QueryExecModeSimpleProtocol)
+			if err == nil {
+				rows.Close()
+				err = rows.Err()
+			}
+			return err
+		},
+		"QueryRow": func(ctx context.Context, tx *pgdbm.Tx) error {
+			return tx.QueryRow(ctx, script, pgx.QueryExecModeSimpleProtocol).Scan(new(string))
+		},
+		"a rewriter's text": func(ctx context.Context, tx *pgdbm.Tx) error {
+			_, err := tx.Exec(ctx, `SELECT 1`, pgx.QueryExecModeSimpleProtocol, rewriteTo(script))
+			return err
+		},
+	} {
+		_ = plain.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+			mustExec(t, tx, `SAVEPOINT s`)
+			err := run(ctx, in(t, tx, dbs[0]))
+			if !errors.Is(err, pgdbm.ErrEscape) {
+				t.Errorf("%s: %v", name, err)
+			}
+			return nil // so that what has been deleted would stay
+		})
+		if n := value[int](t, dbs[1], `SELECT count(*) FROM {{tables.notes}}`); n != 1 {
+			t.Fatalf("%s: %d notes", name, n)
+		}
+	}
+	// A batch that pgx sends, of which the last query is the rollback.
+	_ = plain.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+		mustExec(t, tx, `SAVEPOINT s`)
+		a := in(t, tx, dbs[0])
+		if _, err := a.Prepare(ctx, "named", `SELECT 1`); err != nil {
+			t.Error(err)
+		}
+		var b pgx.Batch
+		b.Queue("named")
+		b.Queue(`ROLLBACK TO SAVEPOINT s`)
+		if err := a.SendBatch(ctx, &b).Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := a.Exec(ctx, `DELETE FROM b.notes`); state(err) != "42501" {
+			t.Errorf("after a batch: %v", err)
+		}
+		return nil
+	})
+}
+
+// rewriteTo is a rewriter that makes any statement this one.
+type rewriteTo string
+
+func (r rewriteTo) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
+	return string(r), nil, nil
+}
+
+func TestWhatARewriterMakesOfAStatementIsLookedAt(t *testing.T) {
+	asLogins(t, func(t *testing.T, url string) {
+		pool := openPool(t, pgdbm.Config{URL: url, MaxConns: 1})
+		dbs := isolated(t, pool, "a", "b")
+		for _, kind := range sessionKinds {
+			if kind.name == "Attached" {
+				continue // whose module is another one
+			}
+			for _, sql := range []string{`SET LOCAL ROLE NONE`, `LISTEN x`, `DO 'BEGIN COMMIT; DELETE FROM b.notes; END'`} {
+				for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
+					kind.with(t, dbs[0], func(ctx context.Context, s session) {
+						if _, err := s.Exec(ctx, `SELECT 1`, mode, rewriteTo(sql)); err == nil {
+							t.Errorf("%s, %v, %s: no error", kind.name, mode, sql)
+						}
+					})
+				}
+			}
+			kind.with(t, dbs[0], func(ctx context.Context, s session) {
+				var n int
+				if err := s.QueryRow(ctx, `SELECT 1`, pgx.QueryExecModeExec, rewriteTo(`SELECT 7`)).Scan(&n); err != nil || n != 7 {
+					t.Errorf("%s: %d, %v", kind.name, n, err)
+				}
+			})
+		}
+		err := dbs[0].WithConn(t.Context(), func(ctx context.Context, c *pgdbm.Conn) error {
+			_, err := c.Exec(ctx, `SELECT 1`, rewriteTo(`SELECT set_config('app.tenant', 'a', false)`))
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if got := value[string](t, dbs[1], `SELECT coalesce(current_setting('app.tenant', true), '')`); got != "" {
+			t.Errorf("the other tenant's setting is %q", got)
+		}
+		if n := value[int](t, dbs[1], `SELECT count(*) FROM {{tables.notes}}`); n != 1 {
+			t.Errorf("%d notes", n)
+		}
+	})
+}

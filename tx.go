@@ -172,7 +172,8 @@ func (tx *Tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementD
 	return sd, err
 }
 
-// LargeObjects returns the large objects of the transaction.
+// LargeObjects returns the large objects of the database. They work as the role
+// that the transaction has at that moment, which is tx's after a statement of tx.
 func (tx *Tx) LargeObjects() pgx.LargeObjects { return tx.pgx.LargeObjects() }
 
 // Conn returns the connection below, for what this package does not offer.

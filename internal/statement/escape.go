@@ -21,6 +21,7 @@ type script struct {
 	rewinds    bool   // it rolls back to a savepoint, and the role with it
 	ends       bool   // it ends the transaction
 	calls      bool   // it is a CALL or a DO, which may end the transaction
+	opaque     bool   // it may set the role unseen
 }
 
 // script reads the text, once.
@@ -51,98 +52,160 @@ func (sh *Shape) escapes(ns *Namespace) error {
 // schema's. It finds mistakes: what is hidden in a function or in a string goes
 // unseen.
 func readScript(sql string) script {
-	var (
-		s       script
-		control string   // a statement that ends or begins a transaction
-		head    []string // the first words of the statement
-		words   int
-		last    string // the word before
-		setting bool   // set_config is called
-		depth   int    // of parentheses, and that
-		call    int    // of the last set_config's
-		selects bool   // a cursor's query has begun
-	)
-	end := func() {
-		if words > 0 {
-			s.statements++
-		}
-		if len(head) > 0 {
-			s.note(escapeOf(head))
-			s.noteLeft(leftBy(head))
-			s.ends = s.ends || controls(head) && head[0] != "begin" && head[0] != "start"
-			s.rewinds = s.rewinds || rewinds(head)
-			s.calls = s.calls || head[0] == "call" || head[0] == "do"
-			if control == "" && controls(head) {
-				control = strings.ToUpper(head[0])
-			}
-		}
-		head, words, last, setting, depth, selects = nil, 0, "", false, 0, false
-	}
+	var r scriptReader
 	lex := sqltemplate.NewLexer(sql)
 	for {
 		tok, ok := lex.Next()
 		if !ok {
 			break
 		}
-		text := sql[tok.Start:tok.End]
 		switch tok.Kind {
 		case sqltemplate.Space, sqltemplate.Comment:
-			continue
 		case sqltemplate.Semicolon:
-			end()
-			continue
-		case sqltemplate.Ident, sqltemplate.QuotedIdent:
-			word := strings.ToLower(strings.Trim(text, `"`))
-			switch {
-			case word == "pg_temp":
-				s.note("pg_temp: temporary tables are the session's, which others get next")
-			case word == "pg_notify":
-				s.note("pg_notify: channels are the database's")
-			case last == "into" && (word == "temp" || word == "temporary"):
-				s.note("INTO TEMPORARY: temporary tables are the session's, which others get next")
-			case last == "with" && word == "hold" && len(head) > 0 && head[0] == "declare" && !selects:
-				s.noteLeft("a cursor WITH HOLD")
-			case strings.HasPrefix(word, "pg_advisory_") || strings.HasPrefix(word, "pg_try_advisory_"):
-				if !strings.Contains(word, "_xact_") {
-					s.noteLeft(word)
-				}
-			case word == "set_config":
-				setting, call = true, depth+1
-			}
-			selects = selects || word == "for"
-			if len(head) == words && len(head) < 4 && tok.Kind == sqltemplate.Ident {
-				head = append(head, word)
-			}
-			last = word
-		case sqltemplate.String:
-			if name := strings.ToLower(strings.Trim(text, "'")); setting && (name == "role" || name == "session_authorization") {
-				s.note("set_config of " + name + ": the role is the schema's")
-			}
-			last = ""
-		case sqltemplate.Punct:
-			switch text {
-			case "(":
-				depth++
-			case ")":
-				if setting && depth == call {
-					setting = false
-					if last == "false" {
-						s.noteLeft("set_config for the session")
-					}
-				}
-				depth--
-			}
-			last = ""
+			r.end()
 		default:
-			last = ""
+			r.token(tok.Kind, sql[tok.Start:tok.End])
 		}
-		words++
 	}
-	end()
-	if control != "" && s.statements > 1 {
-		s.note(control + " among other statements: the role holds for one transaction")
+	r.end()
+	if r.control != "" && r.statements > 1 {
+		r.note(r.control + " among other statements: the role holds for one transaction")
 	}
-	return s
+	return r.script
+}
+
+// scriptReader reads a script token by token.
+type scriptReader struct {
+	script
+	control string // a statement that ends or begins a transaction
+	reading        // the statement at hand
+}
+
+// reading is how far a statement has been read.
+type reading struct {
+	head    []string // its first words, behind EXPLAIN
+	tokens  int      // as many as head has words while it goes on
+	explain bool     // it begins with EXPLAIN
+	options bool     // in parentheses behind that
+	last    string   // the word before
+	depth   int      // of parentheses
+	setting int      // depth of the arguments of set_config, if it is in them
+	named   bool     // its first argument has been read
+	selects bool     // a cursor's query has begun
+}
+
+func (r *scriptReader) end() {
+	if r.tokens > 0 {
+		r.statements++
+	}
+	if head := r.head; len(head) > 0 {
+		r.note(escapeOf(head))
+		r.noteLeft(leftBy(head))
+		r.ends = r.ends || controls(head) && head[0] != "begin" && head[0] != "start"
+		r.rewinds = r.rewinds || rewinds(head)
+		r.calls = r.calls || head[0] == "call" || head[0] == "do"
+		r.opaque = r.opaque || r.calls || head[0] == "execute"
+		if r.control == "" && controls(head) {
+			r.control = strings.ToUpper(head[0])
+		}
+	}
+	r.reading = reading{}
+}
+
+func (r *scriptReader) token(kind sqltemplate.Kind, text string) {
+	if r.explain && r.tokens == 0 && (r.depth > 0 || text == "(" && !r.options) {
+		r.options = true
+		r.count(text)
+		return
+	}
+	word := ""
+	switch kind {
+	case sqltemplate.Ident, sqltemplate.QuotedIdent:
+		word = strings.ToLower(strings.Trim(text, `"`))
+		if r.beginsExplain(word, kind) {
+			return
+		}
+		r.word(word)
+		if len(r.head) == r.tokens && len(r.head) < 4 && (kind == sqltemplate.Ident || len(r.head) > 0) {
+			r.head = append(r.head, word)
+		}
+	case sqltemplate.Punct:
+		r.punct(text)
+		r.count(text)
+	}
+	if r.setting > 0 && !r.named && word != "set_config" && text != "(" {
+		r.setName(kind, text)
+	}
+	if !(word == "local" || word == "global") || r.last != "into" {
+		r.last = word
+	}
+	r.tokens++
+}
+
+// beginsExplain reports whether a word is one that only says how to explain what
+// follows, which EXPLAIN ANALYZE runs.
+func (r *scriptReader) beginsExplain(word string, kind sqltemplate.Kind) bool {
+	if r.tokens > 0 || kind != sqltemplate.Ident {
+		return false
+	}
+	if !r.explain {
+		r.explain = word == "explain"
+		return r.explain
+	}
+	return word == "analyze" || word == "analyse" || word == "verbose"
+}
+
+func (r *scriptReader) word(word string) {
+	switch {
+	case word == "pg_temp":
+		r.note("pg_temp: temporary tables are the session's, which others get next")
+	case word == "pg_notify":
+		r.note("pg_notify: channels are the database's")
+	case r.last == "into" && (word == "temp" || word == "temporary"):
+		r.note("INTO TEMPORARY: temporary tables are the session's, which others get next")
+	case r.last == "with" && word == "hold" && len(r.head) > 0 && r.head[0] == "declare" && !r.selects:
+		r.noteLeft("a cursor WITH HOLD")
+	case word == "pg_settings" && len(r.head) > 0 && r.head[0] == "update":
+		r.noteLeft("UPDATE of pg_settings")
+	case strings.HasPrefix(word, "pg_advisory_") || strings.HasPrefix(word, "pg_try_advisory_"):
+		if !strings.Contains(word, "_xact_") {
+			r.noteLeft(word)
+		}
+	case word == "set_config":
+		r.setting, r.named = r.depth+1, false
+	}
+	r.selects = r.selects || word == "for"
+}
+
+// setName reads the first argument of set_config.
+func (r *scriptReader) setName(kind sqltemplate.Kind, text string) {
+	r.named = true
+	name := strings.ToLower(strings.Trim(text, "'"))
+	switch {
+	case kind != sqltemplate.String || text[0] != '\'':
+		r.opaque = true
+	case name == "role" || name == "session_authorization":
+		r.note("set_config of " + name + ": the role is the schema's")
+	}
+}
+
+func (r *scriptReader) punct(text string) {
+	if text != ")" || r.setting == 0 || r.depth != r.setting {
+		return
+	}
+	r.setting = 0
+	if r.last != "true" {
+		r.noteLeft("set_config, whose third argument is not true,")
+	}
+}
+
+func (r *scriptReader) count(text string) {
+	switch text {
+	case "(":
+		r.depth++
+	case ")":
+		r.depth--
+	}
 }
 
 func (s *script) note(escape string) {
@@ -183,10 +246,6 @@ func leftBy(head []string) string {
 
 // escapeOf names what a statement that begins with these words reaches.
 func escapeOf(head []string) string {
-	second := ""
-	if len(head) > 1 {
-		second = head[1]
-	}
 	if controls(head) && slices.Contains(head, "chain") && !slices.Contains(head, "no") {
 		return strings.ToUpper(head[0]) + " AND CHAIN: the role holds for one transaction"
 	}
@@ -206,11 +265,15 @@ func escapeOf(head []string) string {
 			}
 		}
 	case "set", "reset":
-		if second == "session" || second == "local" {
-			second = strings.Join(head[2:], " ")
+		rest := append(slices.Clone(head[1:]), "", "")
+		if rest[0] == "local" || rest[0] == "session" && rest[1] != "authorization" {
+			rest = rest[1:]
 		}
-		if strings.HasPrefix(second, "role") || strings.Contains(strings.Join(head, " "), "session authorization") {
+		switch {
+		case rest[0] == "role", rest[0] == "session_authorization", rest[0] == "session" && rest[1] == "authorization":
 			return strings.ToUpper(head[0]) + " ROLE: the role is the schema's"
+		case strings.HasPrefix(rest[0], "u&"):
+			return strings.ToUpper(head[0]) + " of a name in escapes, which may be the role"
 		}
 	}
 	return ""

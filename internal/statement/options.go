@@ -67,6 +67,40 @@ func (c *Cache) rewrite(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Name
 	return c.rewritten(sql, ns, args)
 }
 
+// fixed has a rewriter that may make any text do so before anything is decided by
+// the text, where roles play a part.
+func (c *Cache) fixed(ctx context.Context, conn *pgx.Conn, s *session, sh *Shape, ns *Namespace, args []any) (*Shape, []any, error) {
+	if !s.switched(ns) || !RewritesFreely(args) {
+		return sh, args, nil
+	}
+	o := parseOptions(args)
+	sh, rewritten, err := c.rewrite(ctx, conn, sh, ns, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	var plain []any
+	if o.mode != 0 {
+		plain = append(plain, o.mode)
+	}
+	if o.formats != nil {
+		plain = append(plain, o.formats)
+	}
+	if o.byOID != nil {
+		plain = append(plain, o.byOID)
+	}
+	return sh, append(plain, rewritten...), nil
+}
+
+// RewritesFreely reports whether among the options is a rewriter that does more
+// than to replace names of arguments.
+func RewritesFreely(args []any) bool {
+	switch parseOptions(args).rewriter.(type) {
+	case nil, pgx.NamedArgs, pgx.StrictNamedArgs:
+		return false
+	}
+	return true
+}
+
 func (c *Cache) rewritten(sql string, ns *Namespace, args []any) (*Shape, []any, error) {
 	sh := c.literal(sql)
 	return sh, args, sh.escapes(ns)

@@ -191,10 +191,14 @@ func (s *session) rewinding(conn *pgx.Conn, ns *Namespace, sh *Shape, more bool)
 	return nil
 }
 
-// rewound notes that a text has been run which may have rolled the role back.
+// rewound notes that a text has been run after which the role may be another one.
 func (s *session) rewound(sh *Shape) {
-	if s.role.mixed && sh.script().rewinds {
-		s.role.known = false
+	r := &s.role
+	if r.mixed && sh.script().rewinds {
+		r.known = false
+	}
+	if r.current != "" && sh.script().opaque {
+		r.known, r.mixed = false, true
 	}
 }
 
@@ -205,16 +209,25 @@ func (sh *Shape) mayCommit(conn *pgx.Conn, ns *Namespace) bool {
 	return alone(conn, ns) && sh.script().calls
 }
 
-// CheckBatch refuses what of a batch that pgx sends would change the role.
+// CheckBatch refuses what of a batch that pgx sends would change the role, and
+// notes what the batch does to it.
 func (c *Cache) CheckBatch(conn *pgx.Conn, ns *Namespace, b *pgx.Batch) error {
+	s := c.session(conn)
+	if !s.switched(ns) {
+		return nil
+	}
 	for i, q := range b.QueuedQueries {
+		if RewritesFreely(q.Arguments) {
+			return fmt.Errorf("%w: schema %q: a QueryRewriter in a batch that is left to pgx", ErrEscape, ns.Names.Schema())
+		}
 		sh, err := c.Shape(ns, q.SQL)
 		if err == nil {
-			err = c.session(conn).rewinding(conn, ns, sh, i < len(b.QueuedQueries)-1)
+			err = s.rewinding(conn, ns, sh, i < len(b.QueuedQueries)-1)
 		}
 		if err != nil {
 			return err
 		}
+		defer s.rewound(sh)
 	}
 	return nil
 }

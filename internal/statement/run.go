@@ -13,6 +13,10 @@ import (
 // protocol.
 func (c *Cache) Exec(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespace, args []any) (pgconn.CommandTag, error) {
 	s := c.session(conn)
+	sh, args, err := c.fixed(ctx, conn, s, sh, ns, args)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
 	if sh.mayCommit(conn, ns) && sh.script().statements == 1 {
 		return c.execInTx(ctx, conn, sh, ns, args)
 	}
@@ -31,7 +35,7 @@ func (c *Cache) Exec(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespa
 		if err != nil {
 			return pgconn.CommandTag{}, err
 		}
-		if alone(conn, ns) && text != "" {
+		if alone(conn, ns) && sh.script().statements > 0 {
 			return c.execScript(ctx, conn, ns, text)
 		}
 		return conn.Exec(ctx, text, args...)
@@ -72,10 +76,17 @@ func (c *Cache) exec(ctx context.Context, conn *pgx.Conn, s *session, sh *Shape,
 // also in the rows' Err.
 func (c *Cache) Query(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespace, args []any) (pgx.Rows, error) {
 	s := c.session(conn)
+	sh, args, err := c.fixed(ctx, conn, s, sh, ns, args)
+	if err != nil {
+		return endedRows{conn: conn, err: err}, err
+	}
 	if sh.mayCommit(conn, ns) {
 		return c.queryInTx(ctx, conn, sh, ns, args)
 	}
 	if s.switched(ns) {
+		if err := s.rewinding(conn, ns, sh, sh.script().statements > 1); err != nil {
+			return endedRows{conn: conn, err: err}, err
+		}
 		defer s.rewound(sh)
 	}
 	if !sh.static() {
