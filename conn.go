@@ -46,7 +46,10 @@ func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn
 		l.discard()
 		return err
 	}
-	c := &Conn{h: db.h.owningSession(), pgx: conn}
+	c := &Conn{h: db.h, pgx: conn}
+	if db.h.ns.Role != "" && db.h.core.statements.Direct(ctx, conn) {
+		c.h = db.h.owningSession() // a pooler would give it to others
+	}
 	c.run = sessionExecutor{conn, c}
 	fnCtx, h := markHeld(ctx, db.h.core.pgx)
 	keep := false
@@ -63,12 +66,9 @@ func (db *DB) WithConn(ctx context.Context, fn func(ctx context.Context, c *Conn
 	return err
 }
 
-// owningSession is the handle on a connection that WithConn looks after. Only a
-// role makes a difference.
+// owningSession is the handle on a connection that WithConn looks after, where a
+// role may leave something with the session.
 func (h *handle) owningSession() *handle {
-	if h.ns.Role == "" {
-		return h
-	}
 	own := *h
 	own.ns = &namespace{h.ns.OwningSession(), h.ns.aliases}
 	return &own
@@ -141,7 +141,7 @@ func (c *Conn) Expand(sql string) (string, error) { return c.h.expand(sql) }
 // with it runs as the pool's user, whatever the handle's role.
 func (c *Conn) Pgx() *pgx.Conn {
 	c.spoil()
-	c.h.core.statements.Lent(c.pgx)
+	c.h.core.statements.Lent(c.pgx, true)
 	return c.pgx
 }
 

@@ -218,7 +218,7 @@ func (e sessionExecutor) exec(ctx context.Context, h *handle, sql string, args [
 		defer func() { done(err) }()
 	}
 	if h.core.held != nil {
-		text, err := e.expandHeld(ctx, h, sql)
+		text, err := e.expandHeld(ctx, h, sh, sql)
 		if err != nil {
 			return pgconn.CommandTag{}, err
 		}
@@ -251,7 +251,7 @@ func (e sessionExecutor) query(ctx context.Context, h *handle, sql string, args 
 
 func (e sessionExecutor) run(ctx context.Context, h *handle, sh *statement.Shape, sql string, args []any) (pgx.Rows, error) {
 	if h.core.held != nil {
-		text, err := e.expandHeld(ctx, h, sql)
+		text, err := e.expandHeld(ctx, h, sh, sql)
 		if err != nil {
 			return errRows{err}, err
 		}
@@ -266,10 +266,18 @@ func (e sessionExecutor) run(ctx context.Context, h *handle, sh *statement.Shape
 
 // expandHeld returns sql for the transaction that the handle lives in, which has
 // the handle's role then.
-func (e sessionExecutor) expandHeld(ctx context.Context, h *handle, sql string) (string, error) {
+func (e sessionExecutor) expandHeld(ctx context.Context, h *handle, sh *statement.Shape, sql string) (string, error) {
+	if h.core.roles.Load() {
+		if err := sh.CheckScript(h.ns.Namespace); err != nil {
+			return "", err
+		}
+	}
 	text, err := h.expand(sql)
 	if err != nil {
 		return "", err
+	}
+	if sh.RollsBack() && h.core.held.Tx.Conn().PgConn().TxStatus() == 'E' {
+		return text, nil // a transaction that has failed takes nothing else
 	}
 	return text, e.assume(ctx, h)
 }

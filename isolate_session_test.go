@@ -324,3 +324,221 @@ func TestWhatARewriterMakesOfAStatementIsLookedAt(t *testing.T) {
 		}
 	})
 }
+
+func TestAStatementPreparedByNameIsWhatItsTextIs(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+	dbs := isolated(t, pool, "a", "b")
+	plain := mustSchema(t, pool, "elsewhere")
+	prepare := func(tx *pgdbm.Tx, name, sql string) {
+		t.Helper()
+		if _, err := tx.Prepare(t.Context(), name, sql); err != nil {
+			t.Error(err)
+		}
+	}
+	_ = plain.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+		mustExec(t, tx, `SAVEPOINT s`)
+		a := in(t, tx, dbs[0])
+		prepare(a, "back", `ROLLBACK TO s`)
+		mustExec(t, a, "back")
+		if _, err := a.Exec(ctx, `DELETE FROM b.notes`); state(err) != "42501" {
+			t.Errorf("after ROLLBACK by name: %v", err)
+		}
+		return nil
+	})
+	for _, sql := range []string{`COMMIT AND CHAIN`, `RESET ROLE`, `SET LOCAL ROLE NONE`, `SET app.tenant = 'a'`} {
+		err := dbs[0].InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+			name := strings.ReplaceAll(sql, " ", "_")
+			prepare(in(t, tx, plain), name, sql)
+			_, err := tx.Exec(ctx, name)
+			return err
+		})
+		if !errors.Is(err, pgdbm.ErrEscape) {
+			t.Errorf("%s by name: %v", sql, err)
+		}
+	}
+	// A statement whose name is its text, as some programs have it, is any other
+	// statement outside the transaction.
+	sql := `SELECT text FROM {{tables.notes}}`
+	err := dbs[0].InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+		prepare(tx, sql, sql)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if got := value[string](t, dbs[0], sql); got != "a" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestAConnectionThatWasKeptIsNotTrustedInLaterTransactions(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+	db := isolated(t, pool, "a")[0]
+	err := db.WithConn(t.Context(), func(ctx context.Context, c *pgdbm.Conn) error {
+		raw := c.Pgx()
+		return c.InTx(ctx, func(ctx context.Context, tx *pgdbm.Tx) error {
+			if _, err := raw.Exec(ctx, `SET LOCAL ROLE NONE`); err != nil {
+				return err
+			}
+			if !value[bool](t, tx, `SELECT current_user <> session_user`) {
+				t.Error("no role")
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLargeObjectsAreOpenedAsTheRole(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+	dbs := isolated(t, pool, "a", "b")
+	var oid uint32
+	err := dbs[1].InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) (err error) {
+		lo := tx.LargeObjects()
+		oid, err = lo.Create(ctx, 0)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, db := range []*pgdbm.DB{dbs[1], mustSchema(t, pool, "elsewhere")} {
+		_ = db.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+			lo := in(t, tx, dbs[0]).LargeObjects()
+			if _, err := lo.Open(ctx, oid, pgx.LargeObjectModeRead); state(err) != "42501" {
+				t.Errorf("opened from %s: %v", db.Schema(), err)
+			}
+			return errStop
+		})
+	}
+}
+
+// The pool's settings may give it a role, which has fewer rights than the login.
+func TestAPlainHandleKeepsTheRoleOfThePool(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	const own = "pg_monitor"
+	for name, c := range map[string]pgdbm.Config{
+		"settings":    {Settings: map[string]string{"role": own}},
+		"initial SQL": {InitSQL: `SET ROLE ` + own},
+	} {
+		isolated(t, openPool(t, pgdbm.Config{URL: admin, MaxConns: 1}), "a")
+		c.URL, c.MaxConns = admin, 1
+		pool := openPool(t, c)
+		a, err := pool.Handle(pgdbm.HandleConfig{Schema: "a", Role: roleOf(t, admin, "a")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := mustSchema(t, pool, "elsewhere")
+		user := func(q pgdbm.Querier) string { return value[string](t, q, `SELECT current_user::text`) }
+		for range 2 {
+			for _, first := range []*pgdbm.DB{a, plain} {
+				err := first.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+					if got := user(in(t, tx, a)); !strings.HasPrefix(got, "pgdbm_a_") {
+						t.Errorf("%s: %s", name, got)
+					}
+					if got := user(in(t, tx, plain)); got != own {
+						t.Errorf("%s: a plain handle works as %s in a transaction", name, got)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			if got := user(plain); got != own {
+				t.Errorf("%s: a plain handle works as %s", name, got)
+			}
+		}
+	}
+}
+
+// roleOf returns the role of an isolated schema.
+func roleOf(t *testing.T, url, schema string) string {
+	t.Helper()
+	db, err := openPool(t, pgdbm.Config{URL: url, MaxConns: 1}).
+		Isolate(t.Context(), pgdbm.HandleConfig{Schema: schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value[string](t, db, `SELECT current_user::text`)
+}
+
+func TestNothingStaysWithASessionThatAPoolerGivesToOthers(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: testdb.PgBouncer(t, admin)(admin), MaxConns: 1})
+	db := isolated(t, pool, "a")[0]
+	err := db.WithConn(t.Context(), func(ctx context.Context, c *pgdbm.Conn) error {
+		_, err := c.Exec(ctx, `SET app.tenant = 'a'`)
+		return err
+	})
+	if !errors.Is(err, pgdbm.ErrEscape) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestARolesProcedureIsCalledAgainWhenItsStatementIsGone(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+	db := isolated(t, pool, "a")[0]
+	plain := mustSchema(t, pool, "a")
+	mustExec(t, plain, `CREATE PROCEDURE a.adds(n int) LANGUAGE sql AS 'INSERT INTO a.notes (text) VALUES (n::text)'`)
+	mustExec(t, plain, `CREATE PROCEDURE a.doubles(INOUT n int) LANGUAGE plpgsql AS 'BEGIN n := 2 * n; END'`)
+	for range 3 {
+		for range 6 {
+			mustExec(t, db, `CALL a.adds($1)`, 1)
+			value[int](t, db, `CALL a.doubles($1)`, 4)
+		}
+		mustExec(t, plain, `DEALLOCATE ALL`)
+		mustExec(t, db, `CALL a.adds($1)`, 1)
+		mustExec(t, plain, `DEALLOCATE ALL`)
+		if got := value[int](t, db, `CALL a.doubles($1)`, 4); got != 8 {
+			t.Errorf("4 doubled is %d", got)
+		}
+	}
+	if n := value[int](t, db, `SELECT count(*) FROM {{tables.notes}}`); n != 1+3*7 {
+		t.Errorf("%d notes", n)
+	}
+}
+
+func TestATransactionsOptionsMayBeginItByText(t *testing.T) {
+	t.Parallel()
+	admin, _ := testdb.Login(t, "")
+	pool := openPool(t, pgdbm.Config{URL: admin, MaxConns: 1})
+	db := isolated(t, pool, "a")[0]
+	err := db.WithConn(t.Context(), func(ctx context.Context, c *pgdbm.Conn) error {
+		mustExec(t, c, `BEGIN ISOLATION LEVEL SERIALIZABLE`)
+		var level string
+		var role bool
+		err := c.QueryRow(ctx, `SELECT current_setting('transaction_isolation'), current_user <> session_user`).Scan(&level, &role)
+		if err != nil || level != "serializable" || !role {
+			t.Errorf("%s, %v, %v", level, role, err)
+		}
+		mustExec(t, c, `COMMIT`)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if tag := mustExecTag(t, db, "-- nothing"); tag != "" {
+		t.Errorf("tag of a comment: %s", tag)
+	}
+}
+
+func mustExecTag(t *testing.T, q pgdbm.Querier, sql string) string {
+	t.Helper()
+	tag, err := q.Exec(t.Context(), sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tag.String()
+}

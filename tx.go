@@ -154,7 +154,8 @@ func (tx *Tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []stri
 // Prepare prepares sql, with templates expanded, as name on the transaction's
 // connection.
 func (tx *Tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	if _, err := tx.h.shape(sql); err != nil {
+	sh, err := tx.h.shape(sql)
+	if err != nil {
 		return nil, err
 	}
 	text, err := tx.h.expand(sql)
@@ -167,20 +168,26 @@ func (tx *Tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementD
 	}
 	sd, err := tx.pgx.Prepare(ctx, name, text)
 	if err == nil {
-		tx.h.core.statements.Prepared(tx.pgx.Conn(), name)
+		tx.h.core.statements.Prepared(tx.pgx.Conn(), name, sh)
 	}
 	return sd, err
 }
 
-// LargeObjects returns the large objects of the database. They work as the role
-// that the transaction has at that moment, which is tx's after a statement of tx.
-func (tx *Tx) LargeObjects() pgx.LargeObjects { return tx.pgx.LargeObjects() }
+// LargeObjects returns the large objects of the database. They work as tx's role
+// until the transaction is used from another schema.
+func (tx *Tx) LargeObjects() pgx.LargeObjects {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
+	// When it fails, the transaction has failed.
+	_ = tx.h.core.statements.TakeRole(ctx, tx.pgx.Conn(), tx.h.ns.Namespace)
+	return tx.pgx.LargeObjects()
+}
 
 // Conn returns the connection below, for what this package does not offer.
 // SQL given to it is not expanded, and runs as the role that the transaction has
 // at that moment. It must not outlive the transaction.
 func (tx *Tx) Conn() *pgx.Conn {
 	tx.run.conn.spoil()
-	tx.h.core.statements.Lent(tx.pgx.Conn())
+	tx.h.core.statements.Lent(tx.pgx.Conn(), false)
 	return tx.pgx.Conn()
 }

@@ -324,4 +324,21 @@ func TestAHandleWithARoleWorksInATransaction(t *testing.T) {
 		}
 		mustExec(t, db, `DELETE FROM {{tables.notes}}`)
 	}
+	err = reader.InTx(t.Context(), func(ctx context.Context, tx *pgdbm.Tx) error {
+		mustExec(t, tx, `SAVEPOINT s`)
+		if _, err := tx.Exec(ctx, `SELECT 1/0`); err == nil {
+			t.Error("no error")
+		}
+		mustExec(t, tx, `ROLLBACK TO SAVEPOINT s`)
+		if got := user(tx); got != role {
+			t.Errorf("after a rollback as %s", got)
+		}
+		if _, err := tx.Exec(ctx, `ROLLBACK TO s; DELETE FROM {{tables.notes}}`); !errors.Is(err, pgdbm.ErrEscape) {
+			t.Errorf("a statement behind a rollback: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }

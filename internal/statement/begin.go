@@ -14,6 +14,9 @@ import (
 // role of the namespace is in effect, in one round trip.
 func (c *Cache) Begin(ctx context.Context, conn *pgx.Conn, ns *Namespace, o pgx.TxOptions) (pgx.Tx, error) {
 	if ns.Role != "" {
+		if err := c.session(conn).learnOwnRole(ctx, conn); err != nil {
+			return nil, err
+		}
 		o.BeginQuery = beginText(o) + `; SET LOCAL ROLE "` + ns.Role + `"`
 	}
 	tx, err := conn.BeginTx(ctx, o)

@@ -19,9 +19,10 @@ type script struct {
 	escape     string // what of it no role may run; mostly empty
 	leaves     string // what of it stays with the session; mostly empty
 	rewinds    bool   // it rolls back to a savepoint, and the role with it
+	begins     bool   // it begins a transaction
 	ends       bool   // it ends the transaction
 	calls      bool   // it is a CALL or a DO, which may end the transaction
-	opaque     bool   // it may set the role unseen
+	opaque     bool   // it may set the role, seen or unseen
 }
 
 // script reads the text, once.
@@ -39,11 +40,17 @@ func (sh *Shape) escapes(ns *Namespace) error {
 	if ns.Role == "" {
 		return nil
 	}
-	if e := sh.script().escape; e != "" {
-		return fmt.Errorf("%w: schema %q: %s", ErrEscape, ns.Names.Schema(), e)
-	}
-	if e := sh.script().leaves; e != "" && !ns.ownsSession {
-		return fmt.Errorf("%w: schema %q: %s stays with the session, which others get next: use WithConn", ErrEscape, ns.Names.Schema(), e)
+	return sh.script().escapes(ns)
+}
+
+func (s *script) escapes(ns *Namespace) error {
+	switch {
+	case ns.Role == "":
+		return nil
+	case s.escape != "":
+		return fmt.Errorf("%w: schema %q: %s", ErrEscape, ns.Names.Schema(), s.escape)
+	case s.leaves != "" && !ns.ownsSession:
+		return fmt.Errorf("%w: schema %q: %s stays with the session, which others get next: use WithConn", ErrEscape, ns.Names.Schema(), s.leaves)
 	}
 	return nil
 }
@@ -88,9 +95,11 @@ type reading struct {
 	explain bool     // it begins with EXPLAIN
 	options bool     // in parentheses behind that
 	last    string   // the word before
+	text    string   // the token before, and
+	before  string   // the one before that
 	depth   int      // of parentheses
-	setting int      // depth of the arguments of set_config, if it is in them
-	named   bool     // its first argument has been read
+	setting []int    // calls of set_config: the depths of their arguments
+	unnamed bool     // the first argument of the last of them is next
 	selects bool     // a cursor's query has begun
 }
 
@@ -104,7 +113,8 @@ func (r *scriptReader) end() {
 		r.ends = r.ends || controls(head) && head[0] != "begin" && head[0] != "start"
 		r.rewinds = r.rewinds || rewinds(head)
 		r.calls = r.calls || head[0] == "call" || head[0] == "do"
-		r.opaque = r.opaque || r.calls || head[0] == "execute"
+		r.begins = r.begins || head[0] == "begin" || head[0] == "start"
+		r.opaque = r.opaque || slices.Contains([]string{"call", "do", "execute", "set", "reset"}, head[0])
 		if r.control == "" && controls(head) {
 			r.control = strings.ToUpper(head[0])
 		}
@@ -133,12 +143,13 @@ func (r *scriptReader) token(kind sqltemplate.Kind, text string) {
 		r.punct(text)
 		r.count(text)
 	}
-	if r.setting > 0 && !r.named && word != "set_config" && text != "(" {
+	if r.unnamed && word != "set_config" && text != "(" {
 		r.setName(kind, text)
 	}
 	if !(word == "local" || word == "global") || r.last != "into" {
 		r.last = word
 	}
+	r.before, r.text = r.text, text
 	r.tokens++
 }
 
@@ -172,29 +183,37 @@ func (r *scriptReader) word(word string) {
 			r.noteLeft(word)
 		}
 	case word == "set_config":
-		r.setting, r.named = r.depth+1, false
+		r.setting, r.unnamed, r.opaque = append(r.setting, r.depth+1), true, true
 	}
 	r.selects = r.selects || word == "for"
 }
 
 // setName reads the first argument of set_config.
 func (r *scriptReader) setName(kind sqltemplate.Kind, text string) {
-	r.named = true
-	name := strings.ToLower(strings.Trim(text, "'"))
-	switch {
-	case kind != sqltemplate.String || text[0] != '\'':
-		r.opaque = true
-	case name == "role" || name == "session_authorization":
-		r.note("set_config of " + name + ": the role is the schema's")
+	r.unnamed = false
+	if name := strings.ToLower(strings.Trim(text, "'")); kind == sqltemplate.String {
+		r.note(setsReserved("set_config of", name))
 	}
 }
 
+// setsReserved names a setting that is not a statement's to make.
+func setsReserved(how, name string) string {
+	switch name {
+	case "role", "session_authorization":
+		return how + " " + name + ": the role is the schema's"
+	case "standard_conforming_strings":
+		return how + " " + name + ": what is a string would be another thing then"
+	}
+	return ""
+}
+
 func (r *scriptReader) punct(text string) {
-	if text != ")" || r.setting == 0 || r.depth != r.setting {
+	last := len(r.setting) - 1
+	if text != ")" || last < 0 || r.depth != r.setting[last] {
 		return
 	}
-	r.setting = 0
-	if r.last != "true" {
+	r.setting = r.setting[:last]
+	if r.last != "true" || r.before != "," && r.before != "=>" {
 		r.noteLeft("set_config, whose third argument is not true,")
 	}
 }
@@ -270,8 +289,10 @@ func escapeOf(head []string) string {
 			rest = rest[1:]
 		}
 		switch {
-		case rest[0] == "role", rest[0] == "session_authorization", rest[0] == "session" && rest[1] == "authorization":
-			return strings.ToUpper(head[0]) + " ROLE: the role is the schema's"
+		case rest[0] == "session" && rest[1] == "authorization":
+			return strings.ToUpper(head[0]) + " SESSION AUTHORIZATION: the role is the schema's"
+		case setsReserved("", rest[0]) != "":
+			return setsReserved(strings.ToUpper(head[0])+" of", rest[0])
 		case strings.HasPrefix(rest[0], "u&"):
 			return strings.ToUpper(head[0]) + " of a name in escapes, which may be the role"
 		}

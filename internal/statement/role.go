@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,10 @@ const roleSQL = `SELECT pg_catalog.set_config('role', $1, true)`
 // noRole is what set_config takes for the session's own user.
 const noRole = "none"
 
+// ownRoleSQL asks for the role that a session has by itself, as a pool's settings
+// may give it one.
+const ownRoleSQL = `SELECT pg_catalog.current_setting('role')`
+
 // roleOIDs are the types of roleSQL's parameter.
 var roleOIDs = []uint32{pgtype.TextOID}
 
@@ -31,17 +36,31 @@ type role struct {
 	known   bool   // current is in effect
 	current string // empty: the session's own user
 	mixed   bool   // it has changed within the transaction
-	raw     bool   // the caller has had the connection and may do anything with it
+	raw     bool   // the caller has had the connection and may do anything with it,
+	kept    bool   // also after the transaction
 	uses    int    // of roleSQL, until it gets a name
 	name    string // it has got; mostly empty
+	own     string // the session's; empty: not asked yet
 }
 
 // roleSetting is the namespace's role as set_config takes it.
-func (ns *Namespace) roleSetting() string {
-	if ns.Role == "" {
-		return noRole
+func (s *session) roleSetting(ns *Namespace) string { return cmp.Or(ns.Role, s.role.own) }
+
+// learnOwnRole asks for the session's own role before it gets another one, in a
+// round trip once a connection.
+func (s *session) learnOwnRole(ctx context.Context, conn *pgx.Conn) error {
+	if s.role.own != "" || conn.PgConn().TxStatus() == 'E' {
+		return nil
 	}
-	return ns.Role
+	results, err := conn.PgConn().Exec(ctx, ownRoleSQL).ReadAll()
+	if err != nil {
+		return err
+	}
+	if len(results) != 1 || len(results[0].Rows) != 1 {
+		return fmt.Errorf("pgdbm: %s: no row", ownRoleSQL)
+	}
+	s.role.own = cmp.Or(string(results[0].Rows[0][0]), noRole)
+	return nil
 }
 
 // alone reports whether the namespace has a role, which no transaction has for it:
@@ -61,7 +80,7 @@ func (s *session) switches(conn *pgx.Conn, ns *Namespace) bool {
 	case 'E': // nothing runs but a rollback, and the role cannot be set
 		return false
 	}
-	if r.known && !r.raw {
+	if r.known && !r.raw && !r.kept {
 		return r.current != ns.Role
 	}
 	// What the caller has set by himself stays, where nobody else has.
@@ -75,13 +94,17 @@ func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Nam
 		p = conn.PgConn().StartPipeline(ctx)
 		return p, p.Sync
 	}
+	if err := s.learnOwnRole(ctx, conn); err != nil {
+		p = conn.PgConn().StartPipeline(ctx)
+		return p, func() error { return err }
+	}
 	prepares := c.nameRole(ctx, conn, s)
 	name := s.role.name
 	if prepares {
 		name = s.named.name()
 	}
 	p = conn.PgConn().StartPipeline(ctx)
-	value := [][]byte{[]byte(ns.roleSetting())}
+	value := [][]byte{[]byte(s.roleSetting(ns))}
 	if prepares {
 		p.SendPrepare(name, roleSQL, roleOIDs)
 	}
@@ -100,7 +123,7 @@ func (c *Cache) startAs(ctx context.Context, conn *pgx.Conn, s *session, ns *Nam
 				s.forgetNames()
 				err = roleDropped{err}
 			}
-			return fmt.Errorf("%w: role %q of schema %q: %w", ErrRole, ns.roleSetting(), ns.Names.Schema(), err)
+			return fmt.Errorf("%w: role %q of schema %q: %w", ErrRole, s.roleSetting(ns), ns.Names.Schema(), err)
 		}
 		s.role.known, s.role.current, s.role.mixed = true, ns.Role, true
 		return nil
@@ -157,8 +180,8 @@ func (c *Cache) nameRole(ctx context.Context, conn *pgx.Conn, s *session) bool {
 // Begun tells the cache that a transaction has just begun on a connection, in
 // which the role of the namespace is in effect.
 func (c *Cache) Begun(conn *pgx.Conn, ns *Namespace) {
-	s := c.session(conn)
-	s.role = role{known: true, current: ns.Role, uses: s.role.uses, name: s.role.name}
+	r := &c.session(conn).role
+	r.known, r.current, r.mixed, r.raw = true, ns.Role, false, false
 }
 
 // RolledBack tells the cache that the connection's transaction was rolled back to
@@ -182,10 +205,16 @@ func (s *session) switched(ns *Namespace) bool {
 // and after which the role is another one: it ends the transaction, or rolls back
 // to a savepoint from before the role was set.
 func (s *session) rewinding(conn *pgx.Conn, ns *Namespace, sh *Shape, more bool) error {
-	if more && ns.Role != "" && sh.script().ends {
+	sc := s.script(sh)
+	if sc != sh.script() { // a name, of which nothing is known yet
+		if err := sc.escapes(ns); err != nil {
+			return err
+		}
+	}
+	if more && ns.Role != "" && sc.ends {
 		return fmt.Errorf("%w: schema %q: statements after the end of the transaction, for which the role holds", ErrEscape, ns.Names.Schema())
 	}
-	if more && (s.role.mixed || s.switches(conn, ns)) && conn.PgConn().TxStatus() != 'I' && sh.script().rewinds {
+	if more && (s.role.mixed || s.switches(conn, ns)) && conn.PgConn().TxStatus() != 'I' && sc.rewinds {
 		return fmt.Errorf("%w: schema %q: ROLLBACK TO among other statements, in a transaction of several roles", ErrEscape, ns.Names.Schema())
 	}
 	return nil
@@ -193,11 +222,11 @@ func (s *session) rewinding(conn *pgx.Conn, ns *Namespace, sh *Shape, more bool)
 
 // rewound notes that a text has been run after which the role may be another one.
 func (s *session) rewound(sh *Shape) {
-	r := &s.role
-	if r.mixed && sh.script().rewinds {
+	r, sc := &s.role, s.script(sh)
+	if r.mixed && sc.rewinds {
 		r.known = false
 	}
-	if r.current != "" && sh.script().opaque {
+	if r.current != "" && sc.opaque {
 		r.known, r.mixed = false, true
 	}
 }
@@ -232,11 +261,14 @@ func (c *Cache) CheckBatch(conn *pgx.Conn, ns *Namespace, b *pgx.Batch) error {
 	return nil
 }
 
-// Lent tells the cache that the caller has got the connection itself.
-func (c *Cache) Lent(conn *pgx.Conn) {
-	if conn != nil {
-		c.session(conn).role.raw = true
+// Lent tells the cache that the caller has got the connection itself, for the
+// length of a transaction or for good.
+func (c *Cache) Lent(conn *pgx.Conn, good bool) {
+	if conn == nil {
+		return
 	}
+	r := &c.session(conn).role
+	r.raw, r.kept = true, r.kept || good
 }
 
 // TakeRole sets the role of a namespace in the transaction that is open, where
@@ -259,7 +291,19 @@ func (c *Cache) TakeRole(ctx context.Context, conn *pgx.Conn, ns *Namespace) err
 // RoleText is SQL that sets the namespace's role for the rest of a transaction.
 func (ns *Namespace) RoleText() string {
 	// A role's name holds no quote and no backslash.
-	return "SELECT pg_catalog.set_config('role', '" + ns.roleSetting() + "', true)"
+	return "SELECT pg_catalog.set_config('role', '" + cmp.Or(ns.Role, noRole) + "', true)"
+}
+
+// RollsBack reports whether the text is a rollback to a savepoint.
+func (sh *Shape) RollsBack() bool { return sh.script().rewinds }
+
+// CheckScript refuses a text of several statements of which one changes the role
+// for those after it, in a transaction that this package does not follow.
+func (sh *Shape) CheckScript(ns *Namespace) error {
+	if sc := sh.script(); sc.statements > 1 && (sc.rewinds || sc.ends) {
+		return fmt.Errorf("%w: schema %q: statements after ROLLBACK or COMMIT, in a transaction of several roles", ErrEscape, ns.Names.Schema())
+	}
+	return nil
 }
 
 // execScript runs a text of several statements as the role of the namespace, in

@@ -29,6 +29,11 @@ func (c *Cache) Exec(ctx context.Context, conn *pgx.Conn, sh *Shape, ns *Namespa
 	if !sh.static() {
 		s.touch(ns)
 	}
+	if alone(conn, ns) && sh.script().begins && sh.script().statements == 1 {
+		// Its options may be set before anything else alone. What follows sets the role.
+		s.role.known = false
+		return conn.Exec(ctx, sh.sql)
+	}
 	o := parseOptions(args)
 	if c.foreign(conn, s, sh, ns, o) || len(args) == 0 && !(alone(conn, ns) && sh.script().statements == 1) {
 		text, err := c.pass(ctx, conn, s, sh, ns, o)
@@ -142,10 +147,10 @@ func (s *session) rows(conn *pgx.Conn, r reply, traced func(pgconn.CommandTag, e
 // the caller or the connection has chosen, or one that was prepared by name. For a
 // role outside a transaction there is no other way than this package's.
 func (c *Cache) foreign(conn *pgx.Conn, s *session, sh *Shape, ns *Namespace, o options) bool {
-	if sh.name || s.given[sh.sql] || sh.sql == "" {
+	if sh.name || sh.sql == "" {
 		return true
 	}
-	return !alone(conn, ns) && (o.mode != 0 || !s.shares())
+	return !alone(conn, ns) && (s.given[sh.sql] != nil || o.mode != 0 || !s.shares())
 }
 
 // pass returns the text of a statement for pgx.
@@ -159,7 +164,7 @@ func (c *Cache) pass(ctx context.Context, conn *pgx.Conn, s *session, sh *Shape,
 			return "", err
 		}
 	}
-	if alone(conn, ns) && s.isNamed(sh.sql) {
+	if alone(conn, ns) && sh.name {
 		return "", fmt.Errorf("%w: schema %q: statement %s was prepared by name, for no role", ErrEscape, ns.Names.Schema(), sh.sql)
 	}
 	if err := c.TakeRole(ctx, conn, ns); err != nil {

@@ -21,8 +21,8 @@ type session struct {
 
 	role  role
 	named named
-	seen  *seen           // nil until a statement runs
-	given map[string]bool // names that the caller has given to statements
+	seen  *seen             // nil until a statement runs
+	given map[string]*Shape // statements that the caller has given names
 
 	// touched are the namespaces that it has worked in, up to one more than
 	// limit. last spares the look-up for the next query in the same one.
@@ -75,17 +75,25 @@ func (s *session) shares() bool {
 }
 
 // Prepared tells the cache that the caller has prepared a statement by a name.
-func (c *Cache) Prepared(conn *pgx.Conn, name string) {
+func (c *Cache) Prepared(conn *pgx.Conn, name string, sh *Shape) {
 	s := c.session(conn)
 	if s.given == nil {
-		s.given = make(map[string]bool)
+		s.given = make(map[string]*Shape)
 	}
-	s.given[name] = true
+	s.given[name] = sh
+}
+
+// script is what is run for a text, which may be the name of a statement.
+func (s *session) script(sh *Shape) *script {
+	if behind := s.given[sh.sql]; behind != nil {
+		return behind.script()
+	}
+	return sh.script()
 }
 
 // isNamed reports whether sql may be the name of a statement that the caller has
 // prepared, which pgx alone can run.
-func (s *session) isNamed(sql string) bool { return isName(sql) || s.given[sql] }
+func (s *session) isNamed(sql string) bool { return isName(sql) || s.given[sql] != nil }
 
 // forgetNames forgets all statements that have names, for one is no longer there:
 // DEALLOCATE ALL and DISCARD ALL drop all that a connection has.
@@ -155,6 +163,13 @@ func (c *Cache) answered(conn *pgx.Conn, s *session, backend string) {
 // Answered tells the cache which process answered on a connection, as
 // pg_backend_pid() has it.
 func (c *Cache) Answered(conn *pgx.Conn, backend string) { c.answered(conn, c.session(conn), backend) }
+
+// Direct reports whether nothing stands between a connection and its server, as
+// far as that can be found out.
+func (c *Cache) Direct(ctx context.Context, conn *pgx.Conn) bool {
+	s := c.session(conn)
+	return c.detect(ctx, conn, s) == nil && s.pooler == direct
+}
 
 // Check refuses a connection whose mode is not safe behind the pooler that it
 // goes through.
