@@ -31,6 +31,7 @@ type gate struct {
 	pass     float64           // of the share that was served last
 	last     string            // the schema served last, and
 	since    time.Time         // when another one was served before it
+	relief   *time.Timer       // ends the wait of those that are held to their part; mostly nil
 }
 
 // share is a schema's part of a gate's tokens.
@@ -96,8 +97,8 @@ func (g *gate) take(schema string, l *limits, now time.Time) (*waiter, error) {
 	s.waiters = append(s.waiters, w)
 	if len(s.waiters) == 1 {
 		s.pass = max(s.pass, g.pass) // it has no claim to what it did not want
-		heap.Push(&g.waiting, s)
 	}
+	g.queue(s) // its limit may be another one than that of those who wait
 	g.serve()
 	return w, nil
 }
@@ -133,11 +134,16 @@ func (g *gate) put(s *share) {
 	}
 	s.held--
 	g.free++
+	g.queue(s)
+	g.forget(s)
+	g.serve()
+}
+
+// queue puts a share with waiters in the heap.
+func (g *gate) queue(s *share) {
 	if len(s.waiters) > 0 && s.index < 0 {
 		heap.Push(&g.waiting, s)
 	}
-	g.forget(s)
-	g.serve()
 }
 
 // serve gives free tokens to those that wait, and takes out of the heap those
@@ -146,22 +152,59 @@ func (g *gate) serve() {
 	var held []*share // back: only the tokens kept for others stand in their way
 	for g.free > 0 && len(g.waiting) > 0 {
 		s := heap.Pop(&g.waiting).(*share)
-		w := s.waiters[0]
+		i, limited := g.next(s)
 		switch {
-		case g.may(s, w.limits):
-			s.waiters = s.waiters[1:]
+		case i >= 0:
+			w := s.waiters[i]
+			s.waiters = slices.Delete(s.waiters, i, i+1)
 			g.grant(s, w.limits)
 			close(w.granted)
-			if len(s.waiters) > 0 {
-				heap.Push(&g.waiting, s)
-			}
-		case s.held < g.limit(s, w.limits):
+			g.queue(s)
+		case !limited:
 			held = append(held, s)
+		default:
+			g.relieve(s)
 		}
 	}
 	for _, s := range held {
 		heap.Push(&g.waiting, s)
 	}
+}
+
+// next returns the first of a share's waiters that may have a token, or -1, and
+// then whether all are at the limit of their handle.
+func (g *gate) next(s *share) (i int, limited bool) {
+	limited = true
+	var refused *limits
+	for i, w := range s.waiters {
+		if i > 0 && w.limits == refused {
+			continue // mostly all have the same
+		}
+		if g.may(s, w.limits) {
+			return i, false
+		}
+		refused = w.limits
+		limited = limited && s.held >= g.limit(s, w.limits)
+	}
+	return -1, limited
+}
+
+// relieve has a share that is held to its part of the pool looked at again when
+// nobody else has used the pool for long enough.
+func (g *gate) relieve(s *share) {
+	left := time.Until(g.since.Add(crowded))
+	if g.relief != nil || left <= 0 || s.held < g.shared {
+		return
+	}
+	g.relief = time.AfterFunc(left, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.relief = nil
+		for _, s := range g.shares {
+			g.queue(s)
+		}
+		g.serve()
+	})
 }
 
 func (g *gate) grant(s *share, l *limits) {
@@ -244,8 +287,8 @@ func (g *gate) leave(w *waiter) {
 	switch {
 	case len(s.waiters) == 0 && s.index >= 0:
 		heap.Remove(&g.waiting, s.index)
-	case len(s.waiters) > 0 && s.index < 0:
-		heap.Push(&g.waiting, s) // the next one's limit may be another
+	default:
+		g.queue(s) // the next one's limit may be another
 	}
 	g.forget(s)
 	g.serve()
