@@ -49,6 +49,10 @@
 //
 //	-- pgdbm:after totals, taxes
 //
+// When a file drops what repeatable files have made, a view by CASCADE say, those
+// that name it run again, with a warning in [UpResult]. Rows and privileges are not
+// looked after.
+//
 // When two programs with the same versions start beside each other, the one that
 // starts last has its text in effect: what both use should suit both. One whose
 // versions are older than the database's leaves the text that is recorded, with a

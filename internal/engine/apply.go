@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
@@ -19,8 +22,12 @@ type migration struct {
 
 	// session ran the file before, and the next one may run on it; else it is nil. It is dirty, so that it ends closed.
 	session *session
-	facts   *facts // as read under the lock, as is plan
+	facts   *facts // as read under the lock, as are plan and objects
 	plan    *Plan
+	objects []schemaObject // that a repeatable file may have made
+
+	dropped  []*pgconn.Result // of forgetVanished, for a file
+	vanished bool             // a file has dropped some of them, so that more is pending than was
 
 	retry    retry // of the file that others block
 	workWait *wait // for statements that a killed process has left running
@@ -43,9 +50,10 @@ func (m *migration) run(ctx context.Context) error {
 		if errors.Is(err, errAgain) {
 			continue
 		}
-		if err != nil || len(pending) == 1 {
+		if err != nil || len(pending) == 1 && !m.vanished {
 			return err
 		}
+		m.vanished = false
 	}
 }
 
@@ -72,6 +80,10 @@ func (m *migration) lock(ctx context.Context) ([]*File, error) {
 	script := []string{"savepoint reads", factsQuery(m.target.Schema)}
 	script = append(script, m.target.reads()...)
 	reads := len(script)
+	watched := slices.ContainsFunc(m.target.Files, (*File).Repeatable)
+	if watched {
+		script = append(script, objectsQuery([]string{m.target.Schema}))
+	}
 	script = append(script, "rollback to reads", "release reads", searchPath(m.target.Schema),
 		lockTimeoutSetting(m.lockTimeout(nil)))
 	held := m.session
@@ -86,6 +98,13 @@ func (m *migration) lock(ctx context.Context) ([]*File, error) {
 	}
 	if m.plan, err = m.target.plan(results[2:reads]); err != nil {
 		return nil, err
+	}
+	if watched {
+		objects, err := decodeObjects(results[reads])
+		if err != nil {
+			return nil, err
+		}
+		m.objects = objects[m.target.Schema]
 	}
 	return m.plan.Pending, m.plan.Err()
 }
@@ -129,7 +148,7 @@ func (m *migration) apply(ctx context.Context, f *File) error {
 		m.end()
 	}
 	m.noteApplied(ctx, f, took)
-	return nil
+	return m.noteVanished(ctx, f)
 }
 
 func lockTimeoutSetting(d time.Duration) string {
@@ -253,19 +272,21 @@ func (m *migration) stillOpen(f *File) error {
 
 // commit records the file and ends its transaction. The role is put back first: the file may have set another.
 func (m *migration) commit(ctx context.Context, f *File, took time.Duration) error {
-	return m.commitWith(ctx, f, m.runner.recordApplied(m.target, f, took))
+	return m.commitWith(ctx, f, append([]string{m.runner.recordApplied(m.target, f, took)}, m.forgetVanished(f)...)...)
 }
 
 // commitWith commits what the file did together with the record of it.
-func (m *migration) commitWith(ctx context.Context, f *File, record string) error {
+func (m *migration) commitWith(ctx context.Context, f *File, record ...string) error {
 	statements := append([]string{"set local statement_timeout = 0"}, m.ownRole(f)...)
-	statements = append(statements, record)
+	before := len(statements)
+	statements = append(statements, record...)
 	var after []string
 	if !f.traceless {
 		after = scrub
 	}
 	results, err := m.session.commit(ctx, statements, after...)
 	if err == nil {
+		m.dropped = append(m.dropped, results[before+1:]...)
 		return nil
 	}
 	if sqlState(err) == codeInsufficientRight && len(results) < len(statements) {

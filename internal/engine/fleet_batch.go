@@ -60,7 +60,8 @@ func (f *File) batchable() bool {
 type fleetWorker struct {
 	*fleetPass
 	session *session
-	locks   int // that its batches have taken on the connection
+	locks   int                       // that its batches have taken on the connection
+	objects map[string][]schemaObject // of the batch's schemas, that a repeatable file may have made
 }
 
 // end gives up the connection.
@@ -122,9 +123,20 @@ func (w *fleetWorker) lock(ctx context.Context, batch []tenant, nonce string) ([
 	script := append(prelude, fmt.Sprintf(`select u.schema, pg_catalog.pg_try_advisory_xact_lock(u.key)
 from rows from (pg_catalog.unnest(%s::text[]), pg_catalog.unnest('{%s}'::bigint[])) u (schema, key)`,
 		arrayLiteral(schemas), strings.Join(keys, ",")))
-	results, err := w.session.exec(ctx, append(script, fleetDetails(w.Module, w.Files, schemas)...)...)
+	script = append(script, fleetDetails(w.Module, w.Files, schemas)...)
+	watched := slices.ContainsFunc(w.Files, (*File).Repeatable)
+	if watched {
+		script = append(script, objectsQuery(schemas))
+	}
+	results, err := w.session.exec(ctx, script...)
 	if err != nil {
 		return nil, err
+	}
+	w.objects = nil
+	if watched {
+		if w.objects, err = decodeObjects(results[len(results)-1]); err != nil {
+			return nil, err
+		}
 	}
 	locked := make(map[string]bool, len(batch))
 	for _, row := range results[len(prelude)].Rows {
@@ -177,6 +189,7 @@ func (w *fleetWorker) apply(ctx context.Context, ready []tenant, nonce string) e
 		statements = append(statements, own...)
 	}
 	statements = append(statements, w.runner.recordBatch(w.Module, w.Requires, ready, nonce))
+	statements = append(statements, w.nothingVanished(ready)...)
 	probing := w.known() == 0
 	if probing {
 		statements = append(statements, "select pg_catalog.count(*) from pg_catalog.pg_locks where pid = pg_catalog.pg_backend_pid()")

@@ -79,9 +79,9 @@ func (o *outside) apply(ctx context.Context) error {
 	}
 	if o.up == nil {
 		o.noteApplied(ctx, o.file, time.Since(o.began))
-	} else {
-		o.noteReverted(ctx, o.file, time.Since(o.began))
+		return o.noteVanished(ctx, o.file)
 	}
+	o.noteReverted(ctx, o.file, time.Since(o.began))
 	return nil
 }
 
@@ -352,9 +352,16 @@ func (o *outside) record(ctx context.Context, s *session, begin string) error {
 	if begin != "" {
 		statements = append([]string{begin}, statements...)
 	}
+	recorded := len(statements) - 1
+	if o.up == nil {
+		statements = append(statements, o.forgetVanished(o.file)...)
+	}
 	results, err := s.commit(ctx, statements)
-	if err == nil && results[len(results)-1].CommandTag.RowsAffected() != 1 {
+	if err == nil && results[recorded].CommandTag.RowsAffected() != 1 {
 		return errors.New("ledger row is gone")
+	}
+	if err == nil {
+		o.dropped = append(o.dropped, results[recorded+1:]...)
 	}
 	return err
 }
