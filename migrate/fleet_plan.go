@@ -41,7 +41,7 @@ func FleetPlan(ctx context.Context, pool *pgdbm.Pool, m pgdbm.Module, schemas []
 	for _, p := range plan.Pending {
 		pending := FleetPending{Schema: p.Schema, Exists: p.Exists}
 		for _, f := range p.Files {
-			pending.Files = append(pending.Files, File{Version: f.Version, File: f.Name})
+			pending.Files = append(pending.Files, File{Version: f.Version, File: f.Name, OnlyRecorded: f.RecordOnly()})
 		}
 		res.Pending = append(res.Pending, pending)
 	}

@@ -83,6 +83,9 @@ type File struct {
 	Version  string        // decimal, without leading zeros; R__name of a repeatable file
 	File     string        // base name
 	Duration time.Duration // how long it ran; 0 in a plan
+
+	// OnlyRecorded: a squash file that does not run, since what it replaces has.
+	OnlyRecorded bool
 }
 
 // Warning is a finding that does not keep a migration from running.
@@ -162,7 +165,7 @@ func Up(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *UpOptions) (*UpRes
 func ran(fs []engine.AppliedFile) []File {
 	var out []File
 	for _, f := range fs {
-		out = append(out, File{f.Version, f.File, f.Duration})
+		out = append(out, File{f.Version, f.File, f.Duration, f.RecordOnly})
 	}
 	return out
 }
@@ -191,7 +194,7 @@ func Plan(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, _ *PlanOptions) (*P
 	}
 	plan := &PlanResult{Module: t.Module, Schema: t.Schema, Warnings: warnings(p.Warnings)}
 	for _, f := range p.Pending {
-		plan.Pending = append(plan.Pending, File{Version: f.Version, File: f.Name})
+		plan.Pending = append(plan.Pending, File{Version: f.Version, File: f.Name, OnlyRecorded: f.RecordOnly()})
 	}
 	return plan, bridge.PublicError(err)
 }

@@ -291,12 +291,14 @@ type fileJSON struct {
 	Version string  `json:"file_version"`
 	File    string  `json:"file"`
 	MS      float64 `json:"ms"`
+	// A squash file that does not run, since what it replaces has.
+	OnlyRecorded bool `json:"only_recorded,omitempty"`
 }
 
 func filesJSON(files []migrate.File) []fileJSON {
 	list := []fileJSON{}
 	for _, f := range files {
-		list = append(list, fileJSON{f.Version, f.File, milliseconds(f.Duration)})
+		list = append(list, fileJSON{f.Version, f.File, milliseconds(f.Duration), f.OnlyRecorded})
 	}
 	return list
 }

@@ -225,7 +225,11 @@ func (j fleetPlanJSON) write(out io.Writer) {
 		}
 		var names []string
 		for _, f := range p.Files {
-			names = append(names, f.File)
+			name := f.File
+			if f.OnlyRecorded {
+				name += " (to be recorded only)"
+			}
+			names = append(names, name)
 		}
 		fmt.Fprintf(out, "%s  %s: %s\n", verb, p.Schema, strings.Join(names, ", "))
 	}

@@ -68,7 +68,11 @@ type planJSON struct {
 
 func (j planJSON) write(out io.Writer) error {
 	for _, p := range j.Pending {
-		fmt.Fprintf(out, "pending   %s\n", p.File)
+		note := ""
+		if p.OnlyRecorded {
+			note = ", to be recorded only: what it replaces has run"
+		}
+		fmt.Fprintf(out, "pending   %s%s\n", p.File, note)
 	}
 	for _, w := range j.Warnings {
 		fmt.Fprintf(out, "warning   %s\n", w)

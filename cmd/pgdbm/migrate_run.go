@@ -45,6 +45,10 @@ func (c changeJSON) write(out io.Writer) error {
 		files []fileJSON
 	}{{"reverted", c.Reverted}, {"applied", c.Applied}, {"recorded", c.Recorded}} {
 		for _, f := range part.files {
+			if f.OnlyRecorded {
+				fmt.Fprintf(out, "recorded  %s\n", f.File)
+				continue
+			}
 			fmt.Fprintf(out, "%-8s  %s  %.0f ms\n", part.verb, f.File, f.MS)
 		}
 	}

@@ -173,7 +173,7 @@ func (m *migration) setTimeouts(ctx context.Context, f *File) error {
 
 // noteApplied tells the caller and the log.
 func (m *migration) noteApplied(ctx context.Context, f *File, took time.Duration) {
-	m.result.Applied = append(m.result.Applied, AppliedFile{f.Version, f.Name, took})
+	m.result.Applied = append(m.result.Applied, AppliedFile{f.Version, f.Name, took, f.recordOnly})
 	m.runner.Logger.LogAttrs(ctx, slog.LevelInfo, "migration applied", slog.String("module", m.target.Module),
 		slog.String("schema", m.target.Schema), slog.String("version", f.Version), slog.String("file", f.Name),
 		slog.Duration("duration", took))

@@ -246,7 +246,7 @@ func (m *migration) revert(ctx context.Context, up *File) error {
 
 // noteReverted tells the caller and the log.
 func (m *migration) noteReverted(ctx context.Context, f *File, took time.Duration) {
-	m.result.Reverted = append(m.result.Reverted, AppliedFile{f.Version, f.Name, took})
+	m.result.Reverted = append(m.result.Reverted, AppliedFile{f.Version, f.Name, took, f.recordOnly})
 	m.runner.Logger.LogAttrs(ctx, slog.LevelInfo, "migration reverted", slog.String("module", m.target.Module),
 		slog.String("schema", m.target.Schema), slog.String("version", f.Version), slog.String("file", f.Name),
 		slog.Duration("duration", took))

@@ -266,7 +266,7 @@ func (w *fleetWorker) applied(ctx context.Context, batch []tenant, took time.Dur
 	for _, t := range batch {
 		var applied []AppliedFile
 		for _, f := range t.pending {
-			applied = append(applied, AppliedFile{f.Version, f.Name, each})
+			applied = append(applied, AppliedFile{f.Version, f.Name, each, f.recordOnly})
 		}
 		w.finished(t.schema, !t.present, applied)
 	}

@@ -72,9 +72,10 @@ type Result struct {
 
 // AppliedFile is a file that ran.
 type AppliedFile struct {
-	Version  string
-	File     string
-	Duration time.Duration
+	Version    string
+	File       string
+	Duration   time.Duration
+	RecordOnly bool // it did not run: what it replaces had
 }
 
 // complete validates the target and fills in the names.

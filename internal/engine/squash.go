@@ -41,6 +41,9 @@ func (f *File) parseReplaces(d sqltemplate.Directive) error {
 	return nil
 }
 
+// RecordOnly reports whether the file is only to be recorded: what it replaces has run.
+func (f *File) RecordOnly() bool { return f.recordOnly }
+
 // asRecord is the file with nothing to run: what it would make is there.
 func (f *File) asRecord() *File {
 	r := &File{Name: f.Name, Path: f.Path, Version: f.Version, number: f.number, RawHash: f.RawHash, SemanticHash: f.SemanticHash,
