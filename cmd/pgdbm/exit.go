@@ -80,7 +80,7 @@ func hint(err error) string {
 		{migrate.ErrMissing, "bring back the file, or deploy the program that has it"},
 		{migrate.ErrOrder, "give the file a number above those that are applied"},
 		{migrate.ErrConflict, "two modules bear one name: rename one of them"},
-		{migrate.ErrSchemaGone, "end the module there: pgdbm migrate remove"},
+		{migrate.ErrSchemaGone, "pgdbm migrate remove, with the same module and schema, forgets what was in it; then up makes it anew, without its rows"},
 		{migrate.ErrBlocked, "run it again when those who hold the lock are done; --lock-timeout and --lock-attempts wait longer"},
 		{migrate.ErrLocked, "another migration is at work: wait, or raise --timeout"},
 		{migrate.ErrPooled, "connect to the server itself for files outside a transaction, or pass --through-pooler"},

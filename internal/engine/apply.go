@@ -96,15 +96,15 @@ func (m *migration) lock(ctx context.Context) ([]*File, error) {
 	if m.facts, err = decodeFacts(results[1]); err != nil {
 		return nil, err
 	}
-	if m.plan, err = m.target.plan(results[2:reads]); err != nil {
-		return nil, err
-	}
 	if watched {
 		objects, err := decodeObjects(results[reads])
 		if err != nil {
 			return nil, err
 		}
 		m.objects = objects[m.target.Schema]
+	}
+	if m.plan, err = m.target.plan(results[2:reads]); err != nil {
+		return nil, err
 	}
 	return m.plan.Pending, m.plan.Err()
 }

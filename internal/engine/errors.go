@@ -23,7 +23,7 @@ var (
 	// ErrInterrupted: a version is recorded as begun and not ended, and this file cannot continue it.
 	ErrInterrupted = errors.New("begun and not ended")
 	// ErrSchemaGone: versions are recorded for a schema that does not exist.
-	ErrSchemaGone = errors.New("schema is recorded as migrated and does not exist")
+	ErrSchemaGone = errors.New("recorded as migrated and does not exist")
 	// ErrLocked: the wait for another session's lock ended with the context.
 	ErrLocked = errors.New("locked by another session")
 	// ErrReadOnly: files are pending and the server is in recovery.

@@ -137,7 +137,8 @@ func (b *planner) compare() {
 	numbers := b.versions()
 	if b.newest >= 0 && b.db.schemaGone {
 		b.plan.Problems = append(b.plan.Problems,
-			&Error{Module: b.plan.Module, Schema: b.plan.Schema, Err: fmt.Errorf("schema %q: %w", b.plan.Schema, ErrSchemaGone)})
+			&Error{Module: b.plan.Module, Schema: b.plan.Schema, Err: fmt.Errorf("schema %q is %w; restore it or rename it back, or forget what was in it (migrate.Remove) to have it made anew",
+				b.plan.Schema, ErrSchemaGone)})
 	}
 	files := make(map[int64]*File, len(b.files))
 	highest := int64(-1)

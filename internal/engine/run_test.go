@@ -497,8 +497,16 @@ func TestADroppedSchemaIsNoticed(t *testing.T) {
 	tg := target(t, "app", "app", "1_a.sql", "create table a ();")
 	p.up(tg)
 	d.exec("drop schema app cascade")
-	if _, err := p.Up(t.Context(), tg); !errors.Is(err, engine.ErrSchemaGone) {
-		t.Errorf("got %v", err)
+	_, err := p.Up(t.Context(), tg)
+	want := `migrate app: schema "app" is recorded as migrated and does not exist; restore it or rename it back, or forget what was in it (migrate.Remove) to have it made anew`
+	if !errors.Is(err, engine.ErrSchemaGone) || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if _, err := p.Remove(t.Context(), tg, engine.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := versions(p.up(tg)); got != "1" {
+		t.Errorf("made anew: %s", got)
 	}
 }
 

@@ -51,7 +51,7 @@ func (r *Runner) Verify(ctx context.Context, t Target, o VerifyOptions) (*Verifi
 		if len(plan.inEffect()) == 0 {
 			return v, nil // there is nothing to compare, and nothing is missing
 		}
-		v.NotCompared = ErrSchemaGone
+		v.NotCompared = fmt.Errorf("schema %q is %w", t.Schema, ErrSchemaGone)
 		return v, nil
 	case o.Against != nil:
 		err = r.compareWith(ctx, t, f, o, v)
