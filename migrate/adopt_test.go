@@ -22,15 +22,19 @@ func TestAdoptRefusesWhatDoesNotGoTogether(t *testing.T) {
 		unlike       bool // ErrHistory
 	}{
 		{"no table", ``, nil, "migrate app: no history of another tool: no table goose_db_version, schema_migrations, schema_version in schema app or public", false},
+		{"no table of the tool", ``, &migrate.AdoptOptions{From: migrate.Dbmate}, "no history of dbmate: no table schema_migrations in schema app or public", false},
 		{"no schema", `DROP SCHEMA app`, nil, `schema "app" does not exist`, false},
 		{"a version without a file", goose + `(1, true), (4, true)`, nil, "goose's table public.goose_db_version: history does not match the files: 4 is recorded and has no file", true},
 		{"a gap", goose + `(2, true)`, nil, "1_a.sql is not recorded, and a later one is", true},
 		{"one taken back", goose + `(1, true), (2, true), (1, false)`, nil, "1_a.sql is not recorded, and a later one is", true},
 		{"nothing applied", goose + `(1, true), (1, false)`, nil, "nothing is recorded", true},
 		{"dirty", golang + `(2, true)`, nil, "golang-migrate's table app.schema_migrations: history does not match the files: version 2 is dirty", true},
-		{"two histories", golang + `(2, false);` + goose + `(1, true)`, nil, "several histories, of which one is to be named: app.schema_migrations, public.goose_db_version", false},
-		{"another tool's table", golang + `(2, false)`, &migrate.AdoptOptions{From: migrate.Dbmate}, "no history of dbmate: app.schema_migrations has other columns", false},
-		{"an unknown table", `CREATE TABLE app.schema_version (id uuid)`, nil, "app.schema_version has not the columns of any known tool", false},
+		{"two histories", golang + `(2, false);` + goose + `(1, true)`, nil, "several histories, of which one is to be named: golang-migrate's table app.schema_migrations, goose's table public.goose_db_version", false},
+		{"another tool's table", golang + `(2, false)`, &migrate.AdoptOptions{From: migrate.Dbmate}, "no history of dbmate: found is golang-migrate's table app.schema_migrations", false},
+		{"another tool's table of another name", goose + `(1, true)`, &migrate.AdoptOptions{From: migrate.Dbmate}, "no history of dbmate: found is goose's table public.goose_db_version", false},
+		{"another tool's table beside an unknown one", goose + `(1, true); CREATE TABLE app.schema_migrations (id uuid)`, &migrate.AdoptOptions{From: migrate.Dbmate},
+			"no history of dbmate: found is app.schema_migrations, with the columns of no known tool, goose's table public.goose_db_version", false},
+		{"an unknown table", `CREATE TABLE app.schema_version (id uuid)`, nil, "no history of another tool: found is app.schema_version, with the columns of no known tool", false},
 		{"an unknown tool", goose + `(1, true)`, &migrate.AdoptOptions{From: "flyway"}, `unknown tool "flyway"; known are goose, golang-migrate`, false},
 		{"a table that is not there", goose + `(1, true)`, &migrate.AdoptOptions{Table: "other.versions"}, "no table versions in schema other", false},
 		{"another module's Python", `CREATE TABLE app.schema_migrations (filename varchar(255), checksum varchar(64), module_name varchar(100));

@@ -169,26 +169,45 @@ where c.relkind in ('r', 'p') and n.nspname = any (%s) and c.relname = any (%s) 
 		columns[table][string(row[1])] = string(row[2])
 	}
 	var tool *foreignTool
-	var found []string
-	for _, table := range tables {
-		for i := range foreignTools {
-			if t := &foreignTools[i]; t.knows(columns[table]) && (a.Tool == "" || a.Tool == t.name) {
-				tool, found = t, append(found, table)
-			}
+	var found, others []string // tables, and what they are
+	table := ""
+	for _, name := range tables {
+		of := knower(columns[name])
+		switch {
+		case of == nil:
+			others = append(others, name+", with the columns of no known tool")
+		case a.Tool == "" || a.Tool == of.name:
+			tool, table, found = of, name, append(found, of.name+"'s table "+name)
+		default:
+			others = append(others, of.name+"'s table "+name)
+		}
+	}
+	wanted := "another tool"
+	if a.Tool != "" {
+		wanted = a.Tool
+		if a.Table == "" {
+			names = []string{foreignTools[slices.Index(Tools(), a.Tool)].table}
 		}
 	}
 	switch {
 	case len(found) == 1:
-		return tool, found[0], nil
+		return tool, table, nil
 	case len(found) > 1:
 		return nil, "", fmt.Errorf("several histories, of which one is to be named: %s", strings.Join(found, ", "))
-	case len(tables) > 0 && a.Tool != "":
-		return nil, "", fmt.Errorf("no history of %s: %s has other columns", a.Tool, strings.Join(tables, ", "))
-	case len(tables) > 0:
-		return nil, "", fmt.Errorf("%s has not the columns of any known tool", strings.Join(tables, ", "))
+	case len(others) > 0:
+		return nil, "", fmt.Errorf("no history of %s: found is %s", wanted, strings.Join(others, ", "))
 	}
-	return nil, "", fmt.Errorf("no history of another tool: no table %s in schema %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), ", "),
+	return nil, "", fmt.Errorf("no history of %s: no table %s in schema %s", wanted, strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), ", "),
 		strings.Join(slices.Compact(schemas), " or "))
+}
+
+// knower returns the tool whose table has these columns, or nil. No two tools have the same.
+func knower(columns map[string]string) *foreignTool {
+	i := slices.IndexFunc(foreignTools, func(t foreignTool) bool { return t.knows(columns) })
+	if i < 0 {
+		return nil
+	}
+	return &foreignTools[i]
 }
 
 func (t *foreignTool) knows(columns map[string]string) bool {
