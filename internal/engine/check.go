@@ -298,8 +298,18 @@ func transactionControl(head []string) string {
 	return ""
 }
 
-// needsNoTransaction names the command when the server would refuse the statement inside a transaction. Where that
-// depends on more than words, as with CREATE SUBSCRIPTION, the server is left to say so.
+// NeedsNoTransaction names the command when PostgreSQL would refuse a statement inside a transaction, as far as its words
+// tell.
+func NeedsNoTransaction(statement string) string {
+	head := wordsOf(statement, 64)
+	if len(head) == 0 {
+		return ""
+	}
+	return needsNoTransaction(head)
+}
+
+// needsNoTransaction is as NeedsNoTransaction. Where it depends on more than words, as with DROP SUBSCRIPTION and what is
+// partitioned, the server is left to say so.
 func needsNoTransaction(head []string) string {
 	second := ""
 	if len(head) > 1 {
@@ -313,6 +323,8 @@ func needsNoTransaction(head []string) string {
 		switch {
 		case second == "database" || second == "tablespace":
 			return command
+		case command == "CREATE SUBSCRIPTION" && createsSlot(head):
+			return command
 		case concurrentIndex(head):
 			return strings.ToUpper(head[0]) + " INDEX CONCURRENTLY"
 		}
@@ -324,11 +336,13 @@ func needsNoTransaction(head []string) string {
 			return "ALTER DATABASE SET TABLESPACE"
 		case second == "table" && slices.Contains(head, "detach") && slices.Contains(head, "concurrently"):
 			return "DETACH PARTITION CONCURRENTLY"
+		case second == "subscription" && len(head) > 4:
+			return altersSubscription(head[3:])
 		}
 	case "reindex":
 		rest := skipParentheses(head[1:])
 		switch {
-		case slices.Contains(head, "concurrently"):
+		case slices.Contains(head, "concurrently") && option(head, "concurrently") != off:
 			return "REINDEX CONCURRENTLY"
 		case begins(rest, "schema"), begins(rest, "database"), begins(rest, "system"):
 			return "REINDEX " + strings.ToUpper(rest[0])
@@ -343,6 +357,53 @@ func needsNoTransaction(head []string) string {
 		}
 	}
 	return ""
+}
+
+// createsSlot reports whether CREATE SUBSCRIPTION makes a replication slot, as it does unless its options say otherwise.
+func createsSlot(head []string) bool {
+	slot := option(head, "create_slot")
+	return slot == on || slot == unset && option(head, "connect") != off
+}
+
+// altersSubscription names what follows ALTER SUBSCRIPTION and a name when no transaction may hold it.
+func altersSubscription(rest []string) string {
+	command := "ALTER SUBSCRIPTION " + strings.ToUpper(rest[0]+" "+rest[1])
+	switch {
+	case begins(rest, "refresh"):
+		return command
+	case rest[1] == "publication" && option(rest, "refresh") != off:
+		return command
+	case begins(rest, "set", "(") && option(rest, "failover") != unset:
+		return "ALTER SUBSCRIPTION SET (failover)"
+	case begins(rest, "set", "(") && option(rest, "two_phase") == off:
+		return "ALTER SUBSCRIPTION SET (two_phase)"
+	}
+	return ""
+}
+
+// What an option in parentheses says.
+const (
+	unset = iota
+	on
+	off
+)
+
+// option reads one that is on or off: NAME, NAME VALUE or NAME = VALUE.
+func option(words []string, name string) int {
+	for i, w := range words {
+		if w != name || i == 0 || words[i-1] != "(" && words[i-1] != "," {
+			continue
+		}
+		rest := words[i+1:]
+		if begins(rest, "=") {
+			rest = rest[1:]
+		}
+		if len(rest) > 0 && slices.Contains([]string{"false", "off", "0"}, lowerASCII(strings.Trim(rest[0], "'"))) {
+			return off
+		}
+		return on
+	}
+	return unset
 }
 
 // concurrentIndex recognises CREATE [UNIQUE] INDEX CONCURRENTLY and DROP INDEX CONCURRENTLY.

@@ -146,6 +146,7 @@ func TestLoadRefusesWhatCannotRunInItsTransaction(t *testing.T) {
 		{"cluster verbose;", "1:1: CLUSTER cannot"},
 		{"cluster (verbose)", "1:1: CLUSTER cannot"},
 		{"discard all;", "1:1: DISCARD ALL cannot"},
+		{"create subscription s connection '' publication p;", "1:1: CREATE SUBSCRIPTION cannot"},
 		{"select 1;\n-- pgdbm:no-transaction\nselect 1;", "2:1: directive pgdbm:no-transaction after the first statement"},
 		{"-- pgdbm:no-transaction\nbegin;\nselect 1;\ncommit;", "2:1: BEGIN in a migration, whose statements run on their own"},
 		{"-- pgdbm:no-transaction\nset local lock_timeout = '1s';", "2:1: SET LOCAL outside a transaction, where it has no effect"},

@@ -7,8 +7,9 @@ func (l *linter) alter(s *statement) {
 	case s.take("domain"):
 		l.alterDomain(s)
 	case s.take("index"):
-		if s.has("set", "tablespace") {
-			l.say("rewrite", s.start, "")
+		s.take("if", "exists")
+		if n, ok := s.name(); ok && s.has("set", "tablespace") {
+			l.sayOf("rewrite", s.start, n, "")
 		}
 	case s.take("sequence"):
 	case s.take("policy"):
@@ -49,9 +50,9 @@ func (l *linter) alterOther(s *statement) {
 	switch {
 	case !ok || !l.hasUsers(n):
 	case s.is("rename"), s.is("set", "schema"):
-		l.say("rename", s.start, "")
+		l.sayOf("rename", s.start, n, "")
 	case s.is("set", "tablespace|access"):
-		l.say("rewrite", s.start, "")
+		l.sayOf("rewrite", s.start, n, "")
 	}
 }
 
@@ -63,10 +64,10 @@ func (l *linter) alterDomain(s *statement) {
 	switch {
 	case s.is("rename"), s.is("set", "schema"):
 		if !s.is("rename", "constraint") {
-			l.say("rename", s.start, "")
+			l.sayOf("rename", s.start, n, "")
 		}
 	case s.is("add") && !s.has("not", "valid"), s.is("validate"), s.is("set", "not", "null"):
-		l.say("domain-constraint", s.start, "")
+		l.sayOf("domain-constraint", s.start, n, "")
 	}
 }
 
@@ -102,7 +103,7 @@ func (l *linter) alterType(s *statement) {
 	switch {
 	case !ok || !l.hasUsers(n):
 	case s.is("rename"), s.is("set", "schema"):
-		l.say("rename", s.start, "")
+		l.sayOf("rename", s.start, n, "")
 	case s.take("add", "value"):
 		s.take("if", "not", "exists")
 		if t := s.peek(0); t.kind == text {
@@ -117,36 +118,36 @@ func (l *linter) action(table name, a *statement) {
 	switch {
 	case a.take("rename"):
 		if !a.is("constraint") {
-			l.say("rename", a.start, "")
+			l.sayOf("rename", a.start, table, "")
 		}
 	case a.is("set", "schema"):
-		l.say("rename", a.start, "")
+		l.sayOf("rename", a.start, table, "")
 	case a.take("add"):
 		strong = l.add(table, a)
 	case a.take("alter"):
 		strong = l.alterColumn(table, a)
 	case a.take("drop", "constraint"):
 	case a.take("drop"):
-		l.dropColumn(a)
+		l.dropColumn(table, a)
 	case a.take("validate", "constraint"):
 		strong = false
 		l.validate(table, a)
 	case a.is("disable", "trigger"):
-		l.say("disable-trigger", a.start, "")
+		l.sayOf("disable-trigger", a.start, table, "")
 		strong = false
 	case a.is("enable", "row", "level", "security"):
 		l.secured = append(l.secured, name{start: a.start, module: table.module, object: table.object})
 	case a.is("disable", "row", "level", "security"), a.is("no", "force", "row", "level"):
-		l.say("disable-row-security", a.start, "")
+		l.sayOf("disable-row-security", a.start, table, "")
 	case a.is("set", "logged|unlogged|tablespace|access"):
-		l.say("rewrite", a.start, "")
+		l.sayOf("rewrite", a.start, table, "")
 	case a.is("attach|detach"):
-		strong = l.partition(a)
+		strong = l.partition(table, a)
 	case a.is("cluster"), a.is("set", "("), a.is("reset", "("), a.is("enable", "trigger|replica|always"), a.is("set", "without"):
 		strong = false
 	}
 	if a.has("cascade") && a.tokens[0].text == "drop" {
-		l.say("drop-cascade", a.start, "")
+		l.sayOf("drop-cascade", a.start, table, "")
 	}
 	if strong {
 		l.lock(table, a.start)
@@ -156,13 +157,13 @@ func (l *linter) action(table name, a *statement) {
 func (l *linter) validate(table name, a *statement) {
 	constraint := bare(a.peek(0))
 	if l.notValid[table.key()+" "+constraint] && !l.text.NoTransaction {
-		l.say("validate-at-once", a.start, "")
+		l.sayOf("validate-at-once", a.start, table, constraint)
 	}
 	l.known.validate(table.key(), constraint)
 }
 
 // partition reports whether the table is locked against readers.
-func (l *linter) partition(a *statement) bool {
+func (l *linter) partition(table name, a *statement) bool {
 	attach := a.take("attach", "partition")
 	if !attach && !a.take("detach", "partition") {
 		return false
@@ -171,21 +172,18 @@ func (l *linter) partition(a *statement) bool {
 	switch {
 	case attach:
 		if ok && l.hasUsers(n) {
-			l.say("attach-partition", a.start, "")
+			l.sayOf("attach-partition", a.start, n, "")
 		}
 		return false
-	case a.is("concurrently"):
-		l.concurrently(a)
-		return false
-	case a.is("finalize"):
+	case a.is("concurrently|finalize"):
 		return false
 	}
-	l.say("detach-partition", a.start, "")
+	l.sayOf("detach-partition", a.start, table, "")
 	return true
 }
 
-func (l *linter) dropColumn(a *statement) {
+func (l *linter) dropColumn(table name, a *statement) {
 	a.take("column")
 	a.take("if", "exists")
-	l.say("drop-column", a.start, bare(a.peek(0)))
+	l.sayOf("drop-column", a.start, table, bare(a.peek(0)))
 }

@@ -72,7 +72,7 @@ var cases = []struct{ sql, want string }{
 	{"CREATE INDEX j ON {{tables.t}} (x);", "create-index:1:1"},
 	{"CREATE UNIQUE INDEX IF NOT EXISTS j ON ONLY {{tables.t}} USING btree (x);", "create-index:1:1"},
 	{outside + "CREATE INDEX CONCURRENTLY j ON {{tables.t}} (x);", ""},
-	{"CREATE INDEX CONCURRENTLY j ON {{tables.t}} (x);", "concurrent-in-transaction:1:1"},
+	{"CREATE INDEX CONCURRENTLY j ON {{tables.t}} (x);", "needs-no-transaction:1:1"},
 	{"CREATE TABLE {{tables.n}} (id bigint);\nCREATE INDEX j ON {{tables.n}} (id);\nALTER TABLE {{tables.n}} ADD UNIQUE (id), ALTER id TYPE text;", ""},
 	{"DROP INDEX {{tables.i}};", "drop-index:1:1"},
 	{outside + "DROP INDEX CONCURRENTLY IF EXISTS {{tables.i}};", ""},
@@ -83,6 +83,8 @@ var cases = []struct{ sql, want string }{
 	{"CLUSTER {{tables.t}} USING i;", "cluster:1:1"},
 	{outside + "VACUUM (FULL, ANALYZE) {{tables.t}};", "vacuum-full:2:1"},
 	{outside + "VACUUM {{tables.t}};", ""},
+	{"VACUUM {{tables.t}};", "needs-no-transaction:1:1"},
+	{"SELECT 1;\n SELEC 1;", "unknown-statement:2:2"},
 
 	// Tables and rows.
 	{"DROP TABLE IF EXISTS {{tables.t}}, {{tables.u}};", "drop-table:1:1"},
@@ -232,7 +234,7 @@ var cases = []struct{ sql, want string }{
 
 	// Partitions.
 	{"ALTER TABLE {{tables.p}} DETACH PARTITION {{tables.p1}};", "detach-partition:1:26"},
-	{"ALTER TABLE {{tables.p}} DETACH PARTITION {{tables.p1}} CONCURRENTLY;", "concurrent-in-transaction:1:26"},
+	{"ALTER TABLE {{tables.p}} DETACH PARTITION {{tables.p1}} CONCURRENTLY;", "needs-no-transaction:1:1"},
 	{outside + "ALTER TABLE {{tables.p}} DETACH PARTITION {{tables.p1}} CONCURRENTLY;", ""},
 	{outside + "ALTER TABLE {{tables.p}} DETACH PARTITION {{tables.p1}} FINALIZE;", ""},
 	{"CREATE TABLE {{tables.p1}} (LIKE {{tables.p}});\nALTER TABLE {{tables.p}} ATTACH PARTITION {{tables.p1}} FOR VALUES FROM (1) TO (9);", ""},

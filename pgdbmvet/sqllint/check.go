@@ -1,7 +1,10 @@
 package sqllint
 
+import "strings"
+
 // check looks at one statement.
 func (l *linter) check(s *statement) {
+	l.begins(s)
 	l.noteTemporary(s)
 	l.strings(s)
 	l.longNames(s)
@@ -80,32 +83,44 @@ func (l *linter) run(s *statement) {
 		}
 		s.take("verbose")
 		if n, ok := s.name(); !ok || l.hasUsers(n) {
-			l.say("cluster", s.start, "")
+			l.sayOf("cluster", s.start, n, "")
 		}
 	case s.take("vacuum"):
 		if s.is("full") || s.is("(") && s.has("full") && !s.has("full", "false|off|0") {
-			l.say("vacuum-full", s.start, "")
+			l.say("vacuum-full", s.start, vacuumed(s))
 		}
 	case s.take("reindex"):
-		switch {
-		case s.has("concurrently"):
-			l.concurrently(s)
-		default:
+		if !s.has("concurrently") {
 			l.reindex(s)
 		}
 	case s.take("refresh", "materialized", "view"):
 		if !s.take("concurrently") {
 			if n, ok := s.name(); ok && l.hasUsers(n) {
-				l.say("refresh-view", s.start, "")
+				l.sayOf("refresh-view", s.start, n, "")
 			}
 		}
 	}
 }
 
-func (l *linter) concurrently(s *statement) {
-	if !l.text.NoTransaction {
-		l.say("concurrent-in-transaction", s.start, "")
+// vacuumed are the tables that follow VACUUM, divided by commas.
+func vacuumed(s *statement) string {
+	if s.is("(") {
+		s.skipParens()
 	}
+	for s.take("full|freeze|verbose|analyze|analyse") {
+	}
+	return names(s)
+}
+
+// names are those that come next, divided by commas.
+func names(s *statement) string {
+	var all []string
+	for _, part := range s.parts() {
+		if n, ok := part.name(); ok {
+			all = append(all, n.String())
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 func (l *linter) reindex(s *statement) {
@@ -114,7 +129,7 @@ func (l *linter) reindex(s *statement) {
 	}
 	s.take("table|index|schema|database|system")
 	if n, ok := s.name(); !ok || l.hasUsers(n) {
-		l.say("reindex", s.start, "")
+		l.sayOf("reindex", s.start, n, "")
 	}
 }
 
@@ -149,7 +164,7 @@ func (l *linter) create(s *statement) {
 			l.again(n)
 			l.made[n.key()] = true
 			if s.is("as", "enum") && l.Tenant {
-				l.say("tenant-enum", s.start, "")
+				l.sayOf("tenant-enum", s.start, n, "")
 			}
 		}
 	}
@@ -163,7 +178,7 @@ func (l *linter) references(s *statement) {
 		}
 		probe.at++
 		if n, ok := probe.name(); ok && n.module != "" && l.Tenant {
-			l.say("shared-foreign-key", n.start, "")
+			l.sayOf("shared-foreign-key", n.start, n, "")
 		}
 		probe.at--
 	}
@@ -171,24 +186,27 @@ func (l *linter) references(s *statement) {
 
 func (l *linter) truncate(s *statement) {
 	s.take("table")
-	if s.has("cascade") {
-		l.say("drop-cascade", s.start, "")
+	cascade := s.has("cascade")
+	tables := l.lockEach(s)
+	if cascade {
+		l.say("drop-cascade", s.start, tables)
 	}
-	if l.lockEach(s) {
-		l.say("truncate", s.start, "")
+	if tables != "" {
+		l.say("truncate", s.start, tables)
 	}
 }
 
-// lockEach notes the locks on the tables that come next, and reports whether there are any.
-func (l *linter) lockEach(s *statement) (any bool) {
+// lockEach notes the locks on the tables that come next, and returns their names, divided by commas.
+func (l *linter) lockEach(s *statement) string {
+	var names []string
 	for _, part := range s.parts() {
 		part.take("only")
 		if n, ok := part.name(); ok && l.hasUsers(n) {
 			l.lock(n, s.start)
-			any = true
+			names = append(names, n.String())
 		}
 	}
-	return any
+	return strings.Join(names, ", ")
 }
 
 // onTable reads the name of a policy or a trigger and the table that it is on, and notes the lock; ok is false where that
@@ -213,21 +231,20 @@ func (l *linter) createTrigger(s *statement) {
 	if s.has("instead", "of") {
 		return
 	}
-	named, _, ok := l.onTable(s)
+	named, table, ok := l.onTable(s)
 	if ok {
 		l.again(named)
-		l.say("create-trigger", s.start, "")
+		l.sayOf("create-trigger", s.start, table, "")
 	}
 }
 
 func (l *linter) drop(s *statement) {
 	if s.has("cascade") {
-		l.say("drop-cascade", s.start, "")
+		l.say("drop-cascade", s.start, droppedNames(*s))
 	}
 	switch {
 	case s.take("index"):
 		if s.take("concurrently") {
-			l.concurrently(s)
 			return
 		}
 		l.dropEach(s, "drop-index", false)
@@ -246,11 +263,19 @@ func (l *linter) drop(s *statement) {
 		}
 	case s.take("function|procedure|routine|aggregate|type|domain|sequence"):
 		l.dropEach(s, "drop-object", true)
-	case s.take("schema"):
-		l.say("drop-schema", s.start, "")
-	case s.take("database"):
-		l.say("drop-database", s.start, "")
+	case s.is("schema"):
+		l.say("drop-schema", s.start, droppedNames(*s))
+	case s.is("database"):
+		l.say("drop-database", s.start, droppedNames(*s))
 	}
+}
+
+// droppedNames are the names behind DROP and a kind, divided by commas.
+func droppedNames(s statement) string {
+	s.take("materialized|foreign")
+	s.at++
+	s.take("if", "exists")
+	return names(&s)
 }
 
 // dropEach looks at the objects that are dropped; again says that creating one anew makes good for it.
@@ -264,7 +289,7 @@ func (l *linter) dropEach(s *statement, rule string, again bool) {
 		case again:
 			l.gone(n, rule, s.start)
 		default:
-			l.say(rule, s.start, "")
+			l.sayOf(rule, s.start, n, "")
 		}
 		return
 	}

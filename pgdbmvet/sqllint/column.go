@@ -13,26 +13,26 @@ func (l *linter) addColumn(table name, a *statement) {
 	notNull := a.hasTop("not", "null")
 	switch {
 	case isSerial(kind), computed && a.hasTop("stored"), a.hasTop("as", "identity"), l.known.domains[domain.key()]:
-		l.say("add-column-rewrite", at, column)
+		l.sayOf("add-column-rewrite", at, table, column)
 	case computed:
 		if notNull {
-			l.say("add-check", at, column)
+			l.sayOf("add-check", at, table, column)
 		}
 	case a.hasTop("default"):
 		if volatileDefault(a) {
-			l.say("add-column-rewrite", at, column)
+			l.sayOf("add-column-rewrite", at, table, column)
 		}
 		if a.hasTop("references") && !a.hasTop("default", "null") {
-			l.say("add-foreign-key", at, "")
+			l.sayOf("add-foreign-key", at, table, column)
 		}
 	case notNull:
-		l.say("add-column-not-null", at, column)
+		l.sayOf("add-column-not-null", at, table, column)
 	}
 	if a.hasTop("unique") || a.hasTop("primary", "key") {
-		l.say("add-unique", at, "")
+		l.sayOf("add-unique", at, table, column)
 	}
 	if a.hasTop("check") {
-		l.say("add-check", at, "")
+		l.sayOf("add-check", at, table, column)
 	}
 	l.columnConstraints(table, column, a)
 }
@@ -62,18 +62,18 @@ func (l *linter) columnType(table name, column string, s *statement) {
 	base := strings.TrimRight(kind, "[]0123456789")
 	switch {
 	case base == "json":
-		l.say("json", at, column)
+		l.sayOf("json", at, table, column)
 	case base == "timestamp" || strings.HasPrefix(kind, "timestamp(") && !strings.HasSuffix(kind, "withtimezone") || strings.HasSuffix(kind, "withouttimezone") && strings.HasPrefix(kind, "timestamp"):
-		l.say("timestamp", at, column)
+		l.sayOf("timestamp", at, table, column)
 	case base == "char" || base == "character" || base == "bpchar" || strings.HasPrefix(kind, "char(") || strings.HasPrefix(kind, "character(") || strings.HasPrefix(kind, "bpchar("):
-		l.say("char", at, column)
+		l.sayOf("char", at, table, column)
 	case strings.HasPrefix(kind, "varchar(") || strings.HasPrefix(kind, "charactervarying("):
-		l.say("varchar", at, column)
+		l.sayOf("varchar", at, table, column)
 	case isSmallInt(kind) && (s.hasTop("primary", "key") || s.hasTop("as", "identity") || s.hasTop("references")), isSerial(kind) && !isBigSerial(kind):
-		l.say("int-key", at, column)
+		l.sayOf("int-key", at, table, column)
 	}
 	if isSerial(kind) {
-		l.say("serial", at, column)
+		l.sayOf("serial", at, table, column)
 		l.known.notNull[table.key()+" "+column] = true
 	}
 }
@@ -150,14 +150,14 @@ func (l *linter) alterColumn(table name, a *statement) bool {
 		l.alterColumnType(table, column, a)
 	case a.is("set", "not", "null"):
 		if !l.known.neverNull(table.key(), column) {
-			l.say("set-not-null", a.start, column)
+			l.sayOf("set-not-null", a.start, table, column)
 		}
 		l.known.notNull[table.key()+" "+column] = true
 	case a.is("drop", "not", "null"):
 		delete(l.known.notNull, table.key()+" "+column)
-		l.say("drop-not-null", a.start, column)
+		l.sayOf("drop-not-null", a.start, table, column)
 	case a.is("set", "expression"):
-		l.say("rewrite", a.start, column)
+		l.sayOf("rewrite", a.start, table, column)
 	case a.is("set", "statistics"), a.is("set|reset", "("):
 		return false
 	}
@@ -167,7 +167,7 @@ func (l *linter) alterColumn(table name, a *statement) bool {
 func (l *linter) alterColumnType(table name, column string, a *statement) {
 	kind := l.readType(a)
 	if !l.known.freeChange(table.key(), column, kind) || a.hasTop("collate") || !sameValue(a, column, kind) {
-		l.say("alter-type", a.start, column)
+		l.sayOf("alter-type", a.start, table, column)
 	}
 	l.known.column(table.key(), column, kind)
 }

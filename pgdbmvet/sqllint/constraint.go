@@ -21,22 +21,22 @@ func (l *linter) add(table name, a *statement) bool {
 	case a.is("check"):
 		l.noteCheck(table, constraint, a, !notValid)
 		if !notValid {
-			l.say("add-check", a.start, "")
+			l.sayOf("add-check", a.start, table, "")
 		}
 	case a.is("foreign"):
 		if !notValid {
-			l.say("add-foreign-key", a.start, "")
+			l.sayOf("add-foreign-key", a.start, table, "")
 		}
 		return false
 	case a.is("exclude"):
-		l.say("add-exclusion", a.start, "")
+		l.sayOf("add-exclusion", a.start, table, "")
 	case a.is("unique|primary"):
 		l.addUnique(table, a)
 	case a.take("not", "null"): // as a constraint of the table, since PostgreSQL 18
 		column := bare(a.peek(0))
 		l.known.checks[table.key()+" "+constraint] = nullCheck{table.key(), []string{column}, !notValid}
 		if !notValid {
-			l.say("set-not-null", a.start, column)
+			l.sayOf("set-not-null", a.start, table, column)
 		}
 	default:
 		a.take("column")
@@ -52,7 +52,7 @@ func (l *linter) refused(table name, a *statement, notValid bool) {
 		return
 	}
 	if a.has("using", "index") && !a.has("using", "index", "tablespace") || a.is("foreign") && notValid && l.Postgres < 18 {
-		l.say("partitioned", a.start, "")
+		l.sayOf("partitioned", a.start, table, "")
 	}
 }
 
@@ -63,7 +63,7 @@ func (l *linter) addUnique(table name, a *statement) {
 		probe.at++
 	}
 	if probe.done() || probe.is("tablespace") {
-		l.say("add-unique", a.start, "")
+		l.sayOf("add-unique", a.start, table, "")
 		return
 	}
 	if !a.is("primary") {
@@ -71,7 +71,7 @@ func (l *linter) addUnique(table name, a *statement) {
 	}
 	for _, column := range l.known.indexes[bare(probe.peek(0))] { // a key's columns become NOT NULL
 		if !l.known.neverNull(table.key(), column) {
-			l.say("set-not-null", a.start, column)
+			l.sayOf("set-not-null", a.start, table, column)
 		}
 	}
 }
@@ -119,7 +119,7 @@ func (l *linter) newConstraint(table name, a *statement) {
 // keyColumn looks at a column of a key, whose type is known by now.
 func (l *linter) keyColumn(table name, column *statement) {
 	if isSmallInt(l.known.types[table.key()][bare(column.peek(0))]) {
-		l.say("int-key", column.start, bare(column.peek(0)))
+		l.sayOf("int-key", column.start, table, bare(column.peek(0)))
 	}
 }
 
@@ -132,6 +132,6 @@ func (l *linter) createDomain(s *statement) {
 	l.made[n.key()] = true
 	if s.hasTop("check") || s.hasTop("not", "null") {
 		l.known.domains[n.key()] = true
-		l.say("create-domain", s.start, "")
+		l.sayOf("create-domain", s.start, n, "")
 	}
 }

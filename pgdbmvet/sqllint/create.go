@@ -12,7 +12,7 @@ func (l *linter) createTable(s *statement) {
 	}
 	if s.take("partition", "of") {
 		if parent, ok := s.name(); ok && l.hasUsers(parent) {
-			l.say("create-partition", s.start, "")
+			l.sayOf("create-partition", s.start, parent, "")
 		}
 	}
 	if s.is("(") {
@@ -54,7 +54,7 @@ func (l *linter) createView(s *statement) {
 		l.made[n.key()] = true
 	}
 	if at, ok := star(s); ok {
-		l.say("select-star", at, "")
+		l.sayOf("select-star", at, n, "")
 	}
 }
 
@@ -83,9 +83,6 @@ const wide = 4
 
 func (l *linter) createIndex(s *statement, unique bool) {
 	concurrently := s.take("concurrently")
-	if concurrently {
-		l.concurrently(s)
-	}
 	s.take("if", "not", "exists")
 	index := ""
 	if !s.is("on") {
@@ -101,9 +98,9 @@ func (l *linter) createIndex(s *statement, unique bool) {
 	partitioned := l.known.partitioned[n.key()]
 	switch {
 	case concurrently && partitioned:
-		l.say("partitioned", s.start, "")
+		l.sayOf("partitioned", s.start, n, "")
 	case !concurrently && l.hasUsers(n) && !(only && partitioned): // which builds nothing
-		l.say("create-index", s.start, "")
+		l.sayOf("create-index", s.start, n, "")
 		l.lock(n, s.start)
 	}
 	plain := !s.take("using") || s.take("btree")
@@ -112,7 +109,7 @@ func (l *linter) createIndex(s *statement, unique bool) {
 	}
 	columns := s.parts()
 	if len(columns) >= wide && !unique {
-		l.say("wide-index", s.start, "")
+		l.sayOf("wide-index", s.start, n, "")
 	}
 	l.known.indexes[index] = nil
 	for _, c := range columns {

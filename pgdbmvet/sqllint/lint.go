@@ -77,13 +77,13 @@ type linter struct {
 
 // A lock is one that is held until the file ends.
 type lock struct {
-	table  string // its key
-	offset int    // of the statement
+	table  name
+	offset int // of the statement
 }
 
 // lock notes that a table is locked by the statement at an offset.
 func (l *linter) lock(table name, offset int) {
-	l.locked = append(l.locked, lock{table.key(), offset})
+	l.locked = append(l.locked, lock{table, offset})
 }
 
 // dropped is an object that may yet be created anew in the same file.
@@ -96,6 +96,15 @@ type foundAt struct {
 	offset int
 	rule   string
 	what   string
+}
+
+// sayOf notes that a rule has found something about a table or another object, or a column or a constraint of it.
+func (l *linter) sayOf(rule string, offset int, n name, column string) {
+	what := n.String()
+	if column != "" {
+		what += "." + column
+	}
+	l.say(rule, offset, what)
 }
 
 // say notes that a rule has found something; what, if not empty, says more.
@@ -121,6 +130,9 @@ func (l *linter) file(t engine.Text) error {
 		}
 		s := newStatement(t.Source, p)
 		statements = append(statements, s)
+		if command := engine.NeedsNoTransaction(t.Source[p.Code:p.End]); command != "" && !t.NoTransaction {
+			l.say("needs-no-transaction", s.start, command)
+		}
 		l.check(s)
 	}
 	l.severalTables()
@@ -152,7 +164,7 @@ func (l *linter) hasUsers(n name) bool { return !l.made[n.key()] }
 func (l *linter) ending() {
 	for _, n := range l.secured {
 		if !l.known.policies[n.key()] {
-			l.say("row-security", n.start, "")
+			l.sayOf("row-security", n.start, n, "")
 		}
 	}
 	for _, d := range l.dropped {
@@ -165,7 +177,7 @@ func (l *linter) ending() {
 
 // gone notes that an object is dropped, unless the file goes on to create it anew.
 func (l *linter) gone(n name, rule string, offset int) {
-	l.dropped = append(l.dropped, dropped{n.key(), foundAt{offset, rule, ""}})
+	l.dropped = append(l.dropped, dropped{n.key(), foundAt{offset, rule, n.String()}})
 }
 
 // again notes that an object is created.
@@ -184,9 +196,9 @@ func (l *linter) severalTables() {
 	for _, k := range l.locked {
 		switch {
 		case k.offset == l.locked[0].offset:
-			first[k.table] = true
-		case !first[k.table]:
-			l.say("several-tables", k.offset, "")
+			first[k.table.key()] = true
+		case !first[k.table.key()]:
+			l.say("several-tables", k.offset, l.locked[0].table.String()+", "+k.table.String())
 			return
 		}
 	}

@@ -176,7 +176,7 @@ func TestWhatElseTheRulesSayIsSo(t *testing.T) {
 	}
 	for sql, want := range map[string]string{
 		`ALTER TYPE m.mood ADD VALUE 'fine'; SELECT 'fine'::m.mood`: "55P04", // enum-value-used
-		`CREATE INDEX CONCURRENTLY j ON m.t (x)`:                    "25001", // concurrent-in-transaction
+		`CREATE INDEX CONCURRENTLY j ON m.t (x)`:                    "25001", // needs-no-transaction
 		`DROP INDEX CONCURRENTLY m.i`:                               "25001",
 		`REINDEX TABLE CONCURRENTLY m.t`:                            "25001",
 	} {

@@ -144,6 +144,14 @@ type name struct {
 	object   string // without quotes
 }
 
+// String is how a finding names it.
+func (n name) String() string {
+	if of := n.module + n.schema; of != "" {
+		return of + "." + n.object
+	}
+	return n.object
+}
+
 // key is equal for two names of one object, however written.
 func (n name) key() string { return n.module + "." + n.object }
 

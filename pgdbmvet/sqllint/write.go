@@ -13,10 +13,10 @@ func (l *linter) write(s *statement) {
 		return
 	}
 	if (verb == "update" || verb == "delete") && !s.hasTop("where") {
-		l.say("without-where", s.start, "")
+		l.sayOf("without-where", s.start, n, "")
 	}
 	if len(l.locked) > 0 && !l.text.NoTransaction && (verb != "insert" || selectsFrom(s)) {
-		l.say("backfill", s.start, "")
+		l.sayOf("backfill", s.start, n, "")
 	}
 }
 
@@ -70,11 +70,11 @@ func (l *linter) subqueries(s *statement) {
 func (l *linter) lockTable(s *statement) {
 	s.take("table")
 	weak := s.has("in", "access", "share") || s.has("in", "row") || s.has("in", "share", "update")
-	if weak || !l.lockEach(s) {
+	if weak {
 		return
 	}
-	if !s.has("in", "share") {
-		l.say("lock-table", s.start, "")
+	if tables := l.lockEach(s); tables != "" && !s.has("in", "share") {
+		l.say("lock-table", s.start, tables)
 	}
 }
 
@@ -82,7 +82,10 @@ func (l *linter) lockTable(s *statement) {
 func (l *linter) set(s *statement) {
 	local := s.is("set", "local")
 	if !local && !l.text.NoTransaction {
-		l.say("set-without-local", s.start, "")
+		setting := *s
+		setting.at++
+		setting.take("session")
+		l.say("set-without-local", s.start, bare(setting.peek(0)))
 	}
 	if s.take("reset") || l.text.Foreign {
 		return
@@ -121,7 +124,7 @@ func (l *linter) setConfig(s *statement) {
 			continue
 		}
 		if args := call.parts(); len(args) == 3 && args[2].is("false") {
-			l.say("set-without-local", s.peek(0).start, "")
+			l.say("set-without-local", s.peek(0).start, strings.Trim(bare(args[0].peek(0)), "'"))
 		}
 	}
 }
@@ -149,7 +152,7 @@ const longest = 63
 func (l *linter) longNames(s *statement) {
 	for _, t := range s.tokens {
 		if t.kind == word && len(t.text) > longest || t.kind == quoted && strings.HasPrefix(t.text, `"`) && len(bare(t)) > longest {
-			l.say("long-name", t.start, "")
+			l.say("long-name", t.start, bare(t))
 		}
 	}
 }
