@@ -126,7 +126,7 @@ func (s sourced) attachOne(ctx context.Context, m *loaded, attached map[string]s
 		if err := s.pool.core.runner(db.Schema()).EnsureSchema(ctx, db.Schema()); err != nil {
 			return nil, fmt.Errorf("module %s: %w", m.Name, publicError(err))
 		}
-	} else if _, err := s.pool.core.runner(db.Schema()).Up(ctx, m.target(db)); err != nil {
+	} else if _, err := s.pool.core.runner(db.Schema()).Up(ctx, s.target(m, db)); err != nil {
 		return nil, err
 	}
 	if !s.roles {
@@ -144,8 +144,12 @@ func (s sourced) attachOne(ctx context.Context, m *loaded, attached map[string]s
 	return db, nil
 }
 
-func (m *loaded) target(db *DB) engine.Target {
-	return engine.Target{Module: m.Name, Schema: db.h.schema, Files: m.files, Names: db.h.ns.Names, Requires: m.Requires}
+func (s sourced) target(m *loaded, db *DB) engine.Target {
+	t := engine.Target{Module: m.Name, Schema: db.h.schema, Files: m.files, Names: db.h.ns.Names, Requires: m.Requires}
+	if s.roles {
+		t.Confined = &engine.Confinement{Role: db.h.ns.Role}
+	}
+	return t
 }
 
 // bind makes the handle of a module: its schema, and the schemas of others that
@@ -373,6 +377,6 @@ func init() {
 		if err != nil {
 			return nil, engine.Target{}, err
 		}
-		return d.h.core.runner(bound.h.schema), l.target(bound), nil
+		return d.h.core.runner(bound.h.schema), s.target(l, bound), nil
 	}
 }

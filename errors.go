@@ -154,5 +154,13 @@ func publicError(err error) error {
 	case *engine.PrivilegeError:
 		return (*PrivilegeError)(e)
 	}
+	if errors.Is(err, engine.ErrReach) && !errors.Is(err, ErrEscape) {
+		return reachError{err}
+	}
 	return err
 }
+
+// reachError is ErrEscape, and says why.
+type reachError struct{ error }
+
+func (e reachError) Unwrap() []error { return []error{ErrEscape, e.error} }

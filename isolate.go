@@ -2,7 +2,6 @@ package pgdbm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pgdbm/pgdbm/internal/engine"
@@ -49,9 +48,6 @@ func (db *DB) isolate(ctx context.Context, reads []string) (*DB, error) {
 	h := db.h
 	role, err := h.core.runner(h.schema).Isolate(ctx, engine.Isolation{Schema: h.schema, Role: h.ns.Role, Reads: reads})
 	if err != nil {
-		if errors.Is(err, engine.ErrReach) {
-			err = fmt.Errorf("%w: %w", ErrEscape, err)
-		}
 		return nil, publicError(err)
 	}
 	if role == h.ns.Role {

@@ -298,6 +298,10 @@ func TestAMigrationThatReachesIntoAnotherSchemaIsRefused(t *testing.T) {
 		if !errors.Is(err, pgdbm.ErrEscape) || !strings.Contains(err.Error(), strings.ReplaceAll(c.want, "%s", schema)) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if n := value[int](t, mustSchema(t, pool, schema), `SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass
+			AND refobjid = to_regnamespace({{schema:literal}})`); n != 0 {
+			t.Errorf("%s: %d objects are made", name, n)
+		}
 	}
 }
 

@@ -175,7 +175,7 @@ func (o *FleetOptions) prepare(pool *pgdbm.Pool, m pgdbm.Module, schemas []strin
 	if o == nil {
 		o = new(FleetOptions)
 	}
-	r, files, err := bridge.PrepareFleet(pool, m)
+	r, files, isolates, err := bridge.PrepareFleet(pool, m)
 	if err != nil {
 		return nil, engine.Fleet{}, bridge.PublicError(err)
 	}
@@ -185,7 +185,7 @@ func (o *FleetOptions) prepare(pool *pgdbm.Pool, m pgdbm.Module, schemas []strin
 	return r, engine.Fleet{
 		Module: m.Name, Files: files, Schemas: schemas, Member: o.Shard.Has,
 		Requires: m.Requires, Aliases: o.Aliases, Extensions: m.Extensions,
-		Workers: o.workers(pool), BatchSize: o.BatchSize, MaxFailures: o.MaxFailures, Mode: engine.FleetMode(o.Mode),
+		Workers: o.workers(pool), BatchSize: o.BatchSize, MaxFailures: o.MaxFailures, Mode: engine.FleetMode(o.Mode), Confined: isolates,
 	}, nil
 }
 

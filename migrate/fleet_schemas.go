@@ -60,7 +60,7 @@ func (s Shard) Has(schema string) bool {
 // entries is noticed; PostgreSQL's own and the ledger's are left out. It is one
 // query, and writes nothing.
 func FleetSchemas(ctx context.Context, pool *pgdbm.Pool, m pgdbm.Module, patterns ...string) ([]string, error) {
-	r, _, err := bridge.PrepareFleet(pool, m)
+	r, _, _, err := bridge.PrepareFleet(pool, m)
 	if err != nil {
 		return nil, bridge.PublicError(err)
 	}

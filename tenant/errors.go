@@ -3,7 +3,6 @@ package tenant
 import (
 	"errors"
 
-	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/internal/bridge"
 	"github.com/pgdbm/pgdbm/internal/engine"
 )
@@ -28,15 +27,4 @@ var (
 )
 
 // publicError turns the engine's errors into those of package pgdbm.
-func publicError(err error) error {
-	if errors.Is(err, engine.ErrReach) {
-		return &reachError{err}
-	}
-	return bridge.PublicError(err)
-}
-
-// reachError is pgdbm.ErrEscape, and says why.
-type reachError struct{ err error }
-
-func (e *reachError) Error() string   { return e.err.Error() }
-func (e *reachError) Unwrap() []error { return []error{pgdbm.ErrEscape, e.err} }
+func publicError(err error) error { return bridge.PublicError(err) }

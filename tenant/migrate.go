@@ -14,7 +14,10 @@ import (
 
 // Migrate brings all tenants up to date, suspended ones included, as
 // [migrate.Fleet] does: module after module in the order of their dependencies. It
-// ends with the first module that fails somewhere; running it again goes on.
+// ends with the first module that fails somewhere; running it again goes on. What
+// would reach from a tenant with a role into another schema is rolled back, with
+// [pgdbm.ErrEscape]; where a file outside a transaction has made it, it is there,
+// and Migrate refuses the tenant until it is gone.
 func (ts *Tenants) Migrate(ctx context.Context, o *migrate.FleetOptions) ([]*migrate.FleetResult, error) {
 	f, err := ts.fleet(ctx, o)
 	if err != nil {
@@ -96,8 +99,8 @@ func (ts *Tenants) fleet(ctx context.Context, o *migrate.FleetOptions) (*fleet, 
 }
 
 // isolateNew grants what new migrations have made, where the default privileges
-// have not, and checks that none of it reaches into other schemas: all tenants have
-// it from the same files, so two of them show it.
+// have not. What privileges there are on its sequences and functions, two of the
+// tenants show: all have them from the same files.
 func (ts *Tenants) isolateNew(ctx context.Context, isolated []*Tenant) error {
 	r, err := bridge.TenantRunner(ts.pool, false)
 	if err != nil {

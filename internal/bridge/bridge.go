@@ -23,8 +23,8 @@ var Prepare func(ctx context.Context, db, module any) (*engine.Runner, engine.Ta
 var Reader func(ctx context.Context, db any) (*engine.Runner, error)
 
 // PrepareFleet makes an engine runner of a *pgdbm.Pool, and validates and loads
-// a pgdbm.Module.
-var PrepareFleet func(pool, module any) (*engine.Runner, []*engine.File, error)
+// a pgdbm.Module. isolates says that the pool's modules work as roles of their own.
+var PrepareFleet func(pool, module any) (r *engine.Runner, files []*engine.File, isolates bool, err error)
 
 // PublicError turns the engine's error types into those of package pgdbm.
 var PublicError func(error) error

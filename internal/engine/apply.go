@@ -275,9 +275,19 @@ func (m *migration) commit(ctx context.Context, f *File, took time.Duration) err
 	return m.commitWith(ctx, f, append([]string{m.runner.recordApplied(m.target, f, took)}, m.forgetVanished(f)...)...)
 }
 
-// commitWith commits what the file did together with the record of it.
+// commitWith commits what the file did together with the record of it, unless it reaches beyond a schema that is
+// confined.
 func (m *migration) commitWith(ctx context.Context, f *File, record ...string) error {
 	statements := append([]string{"set local statement_timeout = 0"}, m.ownRole(f)...)
+	if m.target.Confined != nil {
+		if _, err := m.session.exec(ctx, statements...); err != nil {
+			return m.located(f, err)
+		}
+		if err := m.target.staysInside(ctx, m.session); err != nil {
+			return m.located(f, err)
+		}
+		statements = nil
+	}
 	before := len(statements)
 	statements = append(statements, record...)
 	var after []string

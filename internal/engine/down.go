@@ -86,6 +86,9 @@ func (r *Runner) down(ctx context.Context, t Target, o DownOptions, res *Result)
 		}
 		numbers = append(numbers, up.number)
 	}
+	if err := r.confine(ctx, &t, f); err != nil {
+		return nil, err
+	}
 	m := &migration{runner: r, target: t, result: res, serverVersion: f.Version}
 	return numbers, m.revertAll(ctx, numbers)
 }

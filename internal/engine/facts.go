@@ -28,6 +28,7 @@ type facts struct {
 	Schema       *schemaFacts `json:"schema"`     // nil when it does not exist, as below
 	LedgerSchema *schemaFacts `json:"ledger_schema"`
 	Ledger       *ledgerFacts `json:"ledger"`
+	Tenants      bool         `json:"tenants"` // there is a list of tenants, and it may be read
 
 	// pooled: what the connection calls its server process is not the process that answers, so a pooler is between.
 	pooled bool
@@ -63,6 +64,9 @@ func factsQuery(schema string) string {
 'may_create', pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create'),
 'schema', ` + schemaObject(schema) + `,
 'ledger_schema', ` + schemaObject(LedgerSchema) + `,
+'tenants', coalesce((select pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'pgdbm' and c.relname = 'tenants'), false),
 'ledger', (select pg_catalog.json_build_object(
     'select', pg_catalog.has_table_privilege(c.oid, 'select'),
     'insert', pg_catalog.has_table_privilege(c.oid, 'insert'),

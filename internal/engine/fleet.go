@@ -47,6 +47,10 @@ type Fleet struct {
 	MaxFailures int // how many schemas may fail while others are still begun; negative: any number
 	Mode        FleetMode
 
+	// Confined says that all schemas have roles, or are to get them, so that nothing may be committed that reaches
+	// beyond them. False: as the list of tenants says.
+	Confined bool
+
 	// Progress is called after each file, by one goroutine at a time. May be nil.
 	Progress func(FleetEvent)
 }
@@ -267,7 +271,26 @@ func (run *fleetRun) prepare(ctx context.Context, plan *fleetPlan) error {
 			return err
 		}
 	}
+	if err := run.confine(ctx, plan); err != nil {
+		return err
+	}
 	return run.chooseMode(ctx, plan.todo)
+}
+
+// confine finds the schemas that are confined.
+func (run *fleetRun) confine(ctx context.Context, plan *fleetPlan) (err error) {
+	switch {
+	case !run.Confined && plan.facts.Tenants:
+		run.roles, err = run.runner.tenantRoles(ctx, "true")
+		return err
+	case !run.Confined:
+		return nil
+	}
+	run.roles = make(map[string]string, len(plan.todo))
+	for _, t := range plan.todo {
+		run.roles[t.schema] = ""
+	}
+	return nil
 }
 
 // resolve finds the schemas of the modules that are required.

@@ -195,7 +195,22 @@ func (w *fleetWorker) apply(ctx context.Context, ready []tenant, nonce string) e
 		statements = append(statements, "select pg_catalog.count(*) from pg_catalog.pg_locks where pid = pg_catalog.pg_backend_pid()")
 	}
 	w.session.dirty = true
-	results, err := w.session.exec(ctx, append(statements, "commit")...)
+	roles, reads, err := w.confinement(ready)
+	if err != nil {
+		return err
+	}
+	if len(roles) == 0 {
+		statements = append(statements, "commit")
+	}
+	results, err := w.session.exec(ctx, statements...)
+	if err == nil && len(roles) > 0 {
+		if err := w.stayInside(ctx, roles, reads); err != nil {
+			return err
+		}
+		var ended []*pgconn.Result
+		ended, err = w.session.exec(ctx, "commit")
+		results = append(results, ended...)
+	}
 	if err != nil {
 		return err
 	}
@@ -204,6 +219,40 @@ func (w *fleetWorker) apply(ctx context.Context, ready []tenant, nonce string) e
 	}
 	if probing {
 		w.learn(results[len(results)-2], len(ready))
+	}
+	return nil
+}
+
+// confinement returns the roles of those schemas that are confined, and what all of them may read.
+func (run *fleetRun) confinement(ready []tenant) (roles map[string]string, reads []string, err error) {
+	roles = make(map[string]string)
+	for _, t := range ready {
+		role, ok := run.roles[t.schema]
+		if !ok {
+			continue
+		}
+		names, err := run.names(t.schema)
+		if err != nil {
+			return nil, nil, err
+		}
+		roles[t.schema] = role
+		for _, schema := range required(names, run.Requires) {
+			if schema != t.schema && !slices.Contains(reads, schema) {
+				reads = append(reads, schema)
+			}
+		}
+	}
+	return roles, reads, nil
+}
+
+// stayInside is an error when something in one of the schemas reaches beyond it.
+func (w *fleetWorker) stayInside(ctx context.Context, roles map[string]string, reads []string) error {
+	bad, err := reaching(ctx, w.session, roles, reads)
+	if err != nil {
+		return err
+	}
+	for schema, what := range bad {
+		return reachError(schema, what) // each is told by its own migration
 	}
 	return nil
 }

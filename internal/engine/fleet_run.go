@@ -26,6 +26,7 @@ type fleetRun struct {
 	Fleet
 	runner   *Runner
 	required map[string]requirement // modules that Aliases has not
+	roles    map[string]string      // of the schemas that are confined; "": the one that is named after the schema
 
 	serverVersion int
 	lockTable     int
@@ -343,6 +344,9 @@ func (p *fleetPass) single(ctx context.Context, t tenant) bool {
 	if target.Names, err = p.names(t.schema); err != nil {
 		p.failed(t.schema, p.errorIn(t.schema, err))
 		return false
+	}
+	if role, ok := p.roles[t.schema]; ok {
+		target.Confined = &Confinement{Role: role}
 	}
 	res, err := p.runner.Up(ctx, target)
 	return p.settleOne(ctx, t, res, err)

@@ -119,10 +119,7 @@ func (r *Runner) isolationFacts(ctx context.Context, i Isolation) (*isolationFac
 
 // readable adds to reads the schemas that the role was given to read before.
 func (r *Runner) readable(ctx context.Context, role string, reads []string) ([]string, error) {
-	_, results, err := r.read(ctx, "", fmt.Sprintf(`select n.nspname from pg_catalog.pg_roles o
-join pg_catalog.pg_auth_members m on m.member = o.oid
-join pg_catalog.pg_namespace n on exists (select from pg_catalog.aclexplode(n.nspacl) x where x.grantee = m.roleid and x.privilege_type = 'USAGE')
-where o.rolname = %s`, literal(role)))
+	_, results, err := r.read(ctx, "", readableOf(literal(role)))
 	if err != nil {
 		return nil, err
 	}

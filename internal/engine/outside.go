@@ -338,6 +338,9 @@ func (o *outside) runAtomic(ctx context.Context, s *statement) error {
 	}
 	_, err := o.work.send(ctx, s.message)
 	if err == nil {
+		err = o.target.staysInside(ctx, o.work)
+	}
+	if err == nil {
 		err = o.record(ctx, o.work, "")
 	}
 	if err != nil {
@@ -367,8 +370,14 @@ func (o *outside) record(ctx context.Context, s *session, begin string) error {
 }
 
 // runBare runs a statement that takes no transaction around it, and records it afterwards. A crash between the two
-// makes it run again: what can be looked up is looked up first.
+// makes it run again: what can be looked up is looked up first. What reaches beyond a schema that is confined is in
+// effect before anybody can look, and so it is not recorded: until it is gone, the next run refuses it again.
 func (o *outside) runBare(ctx context.Context, s *statement) error {
+	if o.resumed {
+		if err := o.target.staysInside(ctx, o.work); err != nil {
+			return err
+		}
+	}
 	done, err := o.prepare(ctx, s)
 	if err != nil {
 		return err
@@ -391,6 +400,9 @@ func (o *outside) runBare(ctx context.Context, s *statement) error {
 	}
 	if o.work.pg.TxStatus() != 'I' {
 		return ErrTransactionEnded
+	}
+	if err := o.target.staysInside(ctx, o.work); err != nil {
+		return err
 	}
 	return o.record(ctx, o.work, "begin isolation level read committed read write")
 }

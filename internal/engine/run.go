@@ -57,6 +57,10 @@ type Target struct {
 	Requires []string // modules that this one requires, for the ledger
 	To       string   // the version at which Up ends; "" is the last
 
+	// Confined, unless it is nil, says that nothing may be committed that reaches beyond the schema. Nil: as the list of
+	// tenants says.
+	Confined *Confinement
+
 	to       *int64 // as a number; nil is the last
 	siblings bool   // other schemas have versions of their own: they are compared by the Fleet
 }
@@ -214,6 +218,9 @@ func (r *Runner) up(ctx context.Context, t Target, res *Result) error {
 		return nil
 	}
 	if err := r.prepare(ctx, t, plan, f); err != nil {
+		return err
+	}
+	if err := r.confine(ctx, &t, f); err != nil {
 		return err
 	}
 	m := &migration{runner: r, target: t, result: res, serverVersion: f.Version}

@@ -215,7 +215,8 @@ func (r *Runner) createAtOnce(ctx context.Context, f *facts, n NewTenant, from *
 		}
 		var statements []string
 		if n.Isolate {
-			if err := c.staysInside(ctx, n); err != nil {
+			inside := Target{Schema: n.Schema, Confined: &Confinement{Reads: n.Reads}}
+			if err := inside.staysInside(ctx, c.session); err != nil {
 				return nil, err
 			}
 			statements = n.isolation().statements(iso)
@@ -290,19 +291,6 @@ func (c *tenantChange) fill(ctx context.Context, t Target, results []*pgconn.Res
 	return records, nil
 }
 
-// staysInside refuses a schema whose views or functions read others with their owner's rights.
-func (c *tenantChange) staysInside(ctx context.Context, n NewTenant) error {
-	results, err := c.session.exec(ctx, reach(n.Schema, n.Reads))
-	if err != nil || results[0].Rows[0][0] == nil {
-		return err
-	}
-	var what []string
-	if err := json.Unmarshal(results[0].Rows[0][0], &what); err != nil {
-		return fmt.Errorf("isolation: %w", err)
-	}
-	return reachError(n.Schema, what)
-}
-
 // createInSteps makes the tenant where one transaction does not do.
 func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Tenant, from *Tenant) (*Tenant, error) {
 	if t == nil {
@@ -366,6 +354,10 @@ func (e *unfinishedError) Unwrap() []error { return []error{e.err, e.drop} }
 // fillInSteps runs the modules' files in a schema that is there, and gives it its role.
 func (r *Runner) fillInSteps(ctx context.Context, n NewTenant) (role string, err error) {
 	for _, module := range n.Modules {
+		module.Confined = nil
+		if n.Isolate {
+			module.Confined = &Confinement{Reads: n.Reads}
+		}
 		if _, err := r.Up(ctx, module); err != nil {
 			return "", err
 		}
