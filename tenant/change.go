@@ -37,11 +37,33 @@ func (ts *Tenants) Clone(ctx context.Context, from, id string) (*Tenant, error) 
 // Adopt makes a tenant of a schema that is there already, and brings it up to
 // date: one from before there was a list of tenants. When it fails the schema stays,
 // with the migrations that have ended.
+//
+// A tenant can be dropped, so a schema that is not one tenant's alone is refused:
+// public, the ledger's, an extension's, that of a module which tenants share or
+// which is none of theirs, and, with [ErrRequired], that of a module which one in
+// another schema requires.
 func (ts *Tenants) Adopt(ctx context.Context, id, schema string) (*Tenant, error) {
-	if err := sqltemplate.ValidateSchema(schema); err != nil {
+	if err := ts.mayAdopt(ctx, schema); err != nil {
 		return nil, fmt.Errorf("tenant %q: %w", id, err)
 	}
 	return ts.create(ctx, engine.NewTenant{ID: id, Schema: schema, Adopt: true})
+}
+
+// mayAdopt is an error for a schema that cannot be adopted, as far as Config says.
+func (ts *Tenants) mayAdopt(ctx context.Context, schema string) error {
+	if err := sqltemplate.ValidateSchema(schema); err != nil {
+		return err
+	}
+	shared, err := ts.sharedSchemas(ctx)
+	if err != nil {
+		return err
+	}
+	for module, in := range shared {
+		if in == schema {
+			return fmt.Errorf("schema %q is that of module %s, which all tenants share", schema, module)
+		}
+	}
+	return nil
 }
 
 func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, err error) {
@@ -53,6 +75,7 @@ func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, e
 		return nil, err
 	}
 	for _, m := range ts.modules {
+		n.Own = append(n.Own, m.Name)
 		n.Extensions = append(n.Extensions, m.Extensions...)
 	}
 	n.Isolate, n.Logins = ts.config.Isolate, ts.config.Logins

@@ -18,8 +18,9 @@ var (
 	// ErrNotReady: the tenant is being created or dropped, by somebody who is at it
 	// or has been interrupted.
 	ErrNotReady = errors.New("tenant is half made or half dropped")
-	// ErrRequired: objects of other schemas depend on the tenant's, or text in it
-	// holds its schema's name where it cannot be renamed.
+	// ErrRequired: objects of other schemas depend on the tenant's, or a module of
+	// another schema requires one that is in the tenant's alone, or text in it holds
+	// its schema's name where it cannot be renamed.
 	ErrRequired = engine.ErrRequired
 	// ErrDiffers: the tenant to be cloned has other tables or versions than the
 	// modules' files make.

@@ -152,7 +152,8 @@ func newTenantAdopt() *cobra.Command {
 		Short: "Make a tenant of a schema that is there",
 		Long: `adopt lists a schema as that of a tenant, brings it up to date, and with
 --isolate gives it a role: for schemas from before there was a list of tenants.
-It keeps its name until the tenant is renamed.`,
+It keeps its name until the tenant is renamed. A schema with other modules, or
+with one that others require, is refused, and so is public.`,
 		Example: "  pgdbm tenant adopt acme customer_7 --module shop",
 		Args:    tenantArgs("ID", "SCHEMA"),
 		RunE: func(cmd *cobra.Command, args []string) error {

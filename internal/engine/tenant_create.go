@@ -19,6 +19,7 @@ type NewTenant struct {
 	ID         string
 	Schema     string
 	Modules    []Target // in the order of their dependencies, all for Schema
+	Own        []string // the names of all modules that a tenant has, also of those without files
 	Extensions []string
 	Isolate    bool
 	Reads      []string // schemas that the tenant's role may read
@@ -375,7 +376,14 @@ func (r *Runner) adoptSchema(ctx context.Context, f *facts, n NewTenant) (t *Ten
 	role := ""
 	free := func(state TenantState) error {
 		return r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
-			if err := n.free(c); err != nil || state == "" {
+			if err := n.free(c); err != nil {
+				return nil, err
+			}
+			results, err := c.session.exec(ctx, n.strangers(), requirers(n.Schema, false))
+			if err == nil {
+				err = n.adoptable(results[0], results[1])
+			}
+			if err != nil || state == "" {
 				return []string{"select"}, err
 			}
 			if err := c.showTenants(ctx, n); err != nil {
@@ -383,6 +391,9 @@ func (r *Runner) adoptSchema(ctx context.Context, f *facts, n NewTenant) (t *Ten
 			}
 			return []string{n.insert(role, state)}, nil
 		})
+	}
+	if err := everybodys(n.Schema); err != nil {
+		return nil, err
 	}
 	if err := free(""); err != nil { // before anything is changed
 		return nil, err

@@ -25,6 +25,9 @@ func (r *Runner) dropTenant(ctx context.Context, id string, only TenantState) er
 	if err != nil || only != "" && t.State != only {
 		return err
 	}
+	if err := everybodys(t.Schema); err != nil {
+		return err
+	}
 	if t.State != TenantDropping {
 		err = r.dropSchema(ctx, f, t, only)
 		if !outOfLocks(err) {
@@ -56,7 +59,7 @@ func (r *Runner) dropTenant(ctx context.Context, id string, only TenantState) er
 }
 
 func (r *Runner) dropSchema(ctx context.Context, f *facts, t *Tenant, only TenantState) error {
-	reads := []string{dependents(literal(t.Schema))}
+	reads := []string{requirers(t.Schema, true), dependents(literal(t.Schema))}
 	return r.changeTenants(ctx, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		now, err := c.one(t.ID)
 		switch {
@@ -67,7 +70,10 @@ func (r *Runner) dropSchema(ctx context.Context, f *facts, t *Tenant, only Tenan
 		case now.Schema != t.Schema:
 			return nil, fmt.Errorf("tenant %q was renamed meanwhile", t.ID)
 		}
-		if others := texts(c.extra[0]); len(others) > 0 {
+		if err := refuseRequirers(c.extra[0]); err != nil {
+			return nil, err
+		}
+		if others := texts(c.extra[1]); len(others) > 0 {
 			return nil, fmt.Errorf("%w by %s", ErrRequired, strings.Join(others, ", "))
 		}
 		statements := []string{

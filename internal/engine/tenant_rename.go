@@ -19,9 +19,13 @@ func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) 
 		return nil, err
 	}
 	old := t.Schema
+	if err := everybodys(old); err != nil {
+		return nil, err
+	}
 	reads := []string{
 		awaitLock(schemaLock(newSchema).key),
 		Isolation{Schema: newSchema, New: true}.factsQuery(),
+		requirers(old, true),
 	}
 	ids := []string{min(id, newID), max(id, newID)} // in one order, or two could wait for each other
 	if id == newID {
@@ -46,6 +50,9 @@ func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) 
 			return nil, fmt.Errorf("%w: schema %q is there", ErrTenantExists, newSchema)
 		case newSchema == old:
 			return []string{fmt.Sprintf("update %s set id = %s where id = %s", tenantsTable, literal(newID), literal(id))}, nil
+		}
+		if err := refuseRequirers(c.extra[2]); err != nil {
+			return nil, err
 		}
 		return c.rename(ctx, t, newID, newSchema, iso)
 	})
