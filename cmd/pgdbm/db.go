@@ -97,6 +97,7 @@ const (
 	noSuchDatabase    = "3D000"
 	duplicateDatabase = "42P04"
 	duplicateSchema   = "42P06"
+	invalidParameter  = "22023"
 	wrongPassword     = "28P01"
 )
 

@@ -37,6 +37,14 @@ type codedError struct {
 
 func (e codedError) Unwrap() error { return e.error }
 
+// hintedError is an error that says itself what to do about it.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e hintedError) Unwrap() error { return e.error }
+
 // codeOf is the code that an error ends the command with.
 func codeOf(err error) int {
 	if coded, ok := errors.AsType[codedError](err); ok {
@@ -98,6 +106,9 @@ func hint(err error) string {
 		if errors.Is(err, h.target) {
 			return h.text
 		}
+	}
+	if h, ok := errors.AsType[hintedError](err); ok {
+		return h.hint
 	}
 	if _, ok := errors.AsType[*projectfile.Error](err); ok {
 		return "pgdbm docs configuration has the keys of the file"
