@@ -163,3 +163,11 @@ func attach(t *testing.T, url string, ms ...pgdbm.Module) *pgdbm.Pool {
 	}
 	return pool
 }
+
+func databaseOf(t *testing.T, url string) (name string) {
+	t.Helper()
+	if err := connect(t, url).QueryRow(t.Context(), "SELECT current_database()").Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}

@@ -3,12 +3,14 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 var serverChecks = []check{
 	{[]string{"server-version"}, serverVersion},
+	{[]string{"standby"}, standby},
 	{[]string{"autovacuum-off", "fsync-off"}, settings},
 	{[]string{"wraparound"}, wraparound},
 	{[]string{"lock-table"}, lockTable},
@@ -28,6 +30,34 @@ func serverVersion(_ context.Context, l *look) ([]Finding, error) {
 		f.Severity, f.What = Info, fmt.Sprintf("PostgreSQL %d; pgdbm is tested up to %d", major, newest)
 	default:
 		return nil, nil
+	}
+	return []Finding{f}, nil
+}
+
+// standby says what a look at one cannot show.
+func standby(ctx context.Context, l *look) ([]Finding, error) {
+	if !l.recovery {
+		return nil, nil
+	}
+	type row struct {
+		Paused bool
+		Behind float64 // seconds, of what has arrived and is not replayed
+	}
+	rows, err := read[row](ctx, l, `select pg_catalog.pg_get_wal_replay_pause_state() <> 'not paused' as paused,
+	case when pg_catalog.pg_last_wal_receive_lsn() <= pg_catalog.pg_last_wal_replay_lsn() then 0
+		else coalesce(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()), 0) end::float8 as behind`)
+	if err != nil {
+		return nil, err
+	}
+	f := Finding{Code: "standby", Severity: Info, Where: "server",
+		What: "is a standby: the sessions of its primary are not to be seen here, nor its prepared transactions; what writes, also to end a finding, has to run on the primary",
+		Fix:  Fix{SQL: "SELECT sender_host, sender_port, status FROM pg_stat_wal_receiver; -- the primary"}}
+	if behind := seconds(rows[0].Behind); behind >= time.Second {
+		f.What += ". It is " + age(behind) + " behind"
+	}
+	if rows[0].Paused {
+		f.Severity, f.What = Warning, "is a standby whose replay is paused: what its primary writes does not arrive, and its WAL is kept"
+		f.Fix.SQL = "SELECT pg_wal_replay_resume();"
 	}
 	return []Finding{f}, nil
 }

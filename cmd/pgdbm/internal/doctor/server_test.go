@@ -44,6 +44,40 @@ func TestItFindsWhatIsWrongWithAServer(t *testing.T) {
 	}
 }
 
+// Nobody has the days that so many transactions take: the numbers that the server
+// keeps of them are set back instead.
+func TestItFindsDatabasesThatComeNearTheWraparound(t *testing.T) {
+	t.Parallel()
+	s := start(t, healthy)
+	for _, c := range []struct {
+		column, next string
+		age          int64
+		severity     doctor.Severity // empty: no finding
+	}{
+		{"datfrozenxid", "pg_snapshot_xmax(pg_current_snapshot())::text::bigint", 999_000_000, ""},
+		{"datfrozenxid", "pg_snapshot_xmax(pg_current_snapshot())::text::bigint", 1_001_000_000, doctor.Warning},
+		{"datfrozenxid", "pg_snapshot_xmax(pg_current_snapshot())::text::bigint", 1_601_000_000, doctor.Error},
+		{"datminmxid", "mxid_age('1')::bigint + 1", 1_001_000_000, doctor.Warning},
+		{"datminmxid", "mxid_age('1')::bigint + 1", 1_601_000_000, doctor.Error},
+	} {
+		name, url := create(t, s, "")
+		execute(t, url, fmt.Sprintf("UPDATE pg_database SET %s = ((%s - %d + 4294967296) %% 4294967296)::text::xid WHERE datname = '%s'", c.column, c.next, c.age, name))
+		r := look(t, url, doctor.Options{Only: []string{"wraparound"}})
+		if c.severity == "" {
+			if found := find(r, "wraparound", name); len(found) > 0 {
+				t.Errorf("%s %d: %+v", c.column, c.age, found)
+			}
+			continue
+		}
+		one(t, r, "wraparound", `"`+name+`"`, c.severity)
+		// What vacuumdb --freeze does.
+		execute(t, url, "VACUUM FREEZE")
+		if found := find(look(t, url, doctor.Options{Only: []string{"wraparound"}}), "wraparound", name); len(found) > 0 {
+			t.Errorf("%s %d: after VACUUM FREEZE: %+v", c.column, c.age, found)
+		}
+	}
+}
+
 func TestItFindsALocaleThatHasChanged(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
