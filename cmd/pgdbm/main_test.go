@@ -59,6 +59,9 @@ func TestScripts(t *testing.T) {
 			"checkserver":    checkServer,
 			"holddatabase":   holdDatabase,
 			"leavedatabases": leaveDatabases,
+			"noconfig":       noConfig,
+			"noconsent":      noConsent,
+			"noserver":       noServer,
 			"query":          querySQL,
 			"sql":            execSQL,
 			"untildev":       untilDev,
@@ -76,6 +79,12 @@ func TestScripts(t *testing.T) {
 				return exec.Command(name, "--version").Run() == nil, nil
 			case "pg_dump":
 				return dumps(), nil
+			case "fetched":
+				// With its context at an end it does not go beyond the cache.
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel()
+				_, err := localpg.Fetch(ctx, "")
+				return err == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +32,9 @@ and the files do not go together.`,
   pgdbm migrate adopt --all --from pgdbm-python`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from != "" && !slices.Contains(tools, migrate.Tool(from)) {
+				return usageError{fmt.Errorf("--from: %q is none of %s", from, strings.Join(toolNames(), ", "))}
+			}
 			o.From = migrate.Tool(from)
 			return f.eachModule(cmd, true, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) (report, error) {
 				o := o
@@ -48,9 +53,21 @@ and the files do not go together.`,
 	f.add(cmd)
 	f.addAll(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "the other `tool` (default: whose table is there)")
+	// It fails for a flag that is not there, which the tests of completion notice.
+	_ = cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(toolNames(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringVar(&o.Table, "table", "", "its `table`, if it has not the usual name")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be recorded, and write nothing")
 	return cmd
+}
+
+// tools are those whose history adopt reads.
+var tools = []migrate.Tool{migrate.Goose, migrate.GolangMigrate, migrate.Tern, migrate.Dbmate, migrate.PythonPgdbm}
+
+func toolNames() (names []string) {
+	for _, tool := range tools {
+		names = append(names, string(tool))
+	}
+	return names
 }
 
 type adoptJSON struct {

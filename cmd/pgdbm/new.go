@@ -47,7 +47,7 @@ func newProject(kind scaffold.Kind, short, long, example string) *cobra.Command 
 		Short:   short,
 		Long:    long,
 		Example: example,
-		Args:    oneArg,
+		Args:    oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name, o.Dir, o.Version = args[0], args[0], libraryVersion()
 			if _, err := scaffold.ParseName(o.Name); err != nil {
@@ -215,10 +215,10 @@ func libraryVersion() string {
 	return ""
 }
 
-// oneArg is cobra.ExactArgs(1) with the usage exit code.
-func oneArg(cmd *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-		return usageError{err}
+// oneName checks that there is one argument, which names what the command is about.
+func oneName(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("%s needs one NAME, and got %d arguments", cmd.Name(), len(args))}
 	}
 	return nil
 }

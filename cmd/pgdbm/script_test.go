@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,42 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// noConfig runs a command that must say that there is neither a file nor a URL, or no
+// module without them, as a usage error.
+func noConfig(ts *testscript.TestScript, neg bool, args []string) {
+	must(ts, args, exitUsage, `there is no pgdbm\.toml`, `(?m)^Run 'pgdbm --help' for usage\.$`)
+}
+
+// noServer runs a command where DATABASE_URL leads to no server.
+func noServer(ts *testscript.TestScript, neg bool, args []string) {
+	must(ts, args, exitFailed, `(?m)^pgdbm: database of DATABASE_URL: .*connect`, `(?m)^hint: check that the server runs, and host and port of DATABASE_URL$`)
+	if strings.Contains(ts.ReadFile("stderr"), "s3cret") {
+		ts.Fatalf("the password is in stderr")
+	}
+}
+
+// noConsent runs a command that destroys data where nobody can be asked: in the
+// environment that is picked by itself, and in production with --yes.
+func noConsent(ts *testscript.TestScript, neg bool, args []string) {
+	must(ts, args, exitUsage, `--yes: required where nobody can be asked`)
+	must(ts, append(args, "--env", "live", "--yes"), exitUsage, `--confirm live: required, as environment live is production`)
+}
+
+// must runs a command that fails with a code, prints no result, and says on stderr
+// what the patterns have.
+func must(ts *testscript.TestScript, args []string, code int, patterns ...string) {
+	exitCode(ts, false, append([]string{strconv.Itoa(code)}, args...))
+	if out := ts.ReadFile("stdout"); out != "" {
+		ts.Fatalf("stdout: %s", out)
+	}
+	stderr := ts.ReadFile("stderr")
+	for _, p := range patterns {
+		if !regexp.MustCompile(p).MatchString(stderr) {
+			ts.Fatalf("no match for `%s` in stderr: %s", p, stderr)
+		}
 	}
 }
 

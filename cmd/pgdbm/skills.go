@@ -136,7 +136,7 @@ func newSkillsShow() *cobra.Command {
 		Short:             "Print a skill",
 		Long:              "show prints the text of a skill, in Markdown.",
 		Example:           "  pgdbm skills show choosing-pattern",
-		Args:              oneArg,
+		Args:              oneName,
 		ValidArgsFunction: skillNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			chosen, err := chosenSkills(args)

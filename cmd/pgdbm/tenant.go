@@ -141,7 +141,7 @@ func (f *tenantFlags) moduleWords(cmd *cobra.Command) (words []string, err error
 	}
 	file := f.place.file
 	if file == nil {
-		return nil, errors.New("--module: required")
+		return nil, fmt.Errorf("--module: required, as there is no %s", projectfile.DefaultPath)
 	}
 	modules, err := file.InOrder()
 	if err != nil {
