@@ -102,7 +102,7 @@
 //
 // [Baseline] records what another tool has applied. [Verify] tells where files,
 // ledger and schema disagree, and [Repair] accepts a changed file, with the
-// reason. [Remove] ends a module.
+// reason. [Remove] ends a module, [DropSchema] a schema.
 //
 // # Fleets
 //

@@ -324,6 +324,19 @@ func TestBaselineRepairVerifyAndRemove(t *testing.T) {
 	if _, err := migrate.Remove(ctx, db, m, nil); !errors.Is(err, migrate.ErrNotRecorded) {
 		t.Errorf("again: %v", err)
 	}
+	if _, err := migrate.DropSchema(ctx, twin, nil); !errors.Is(err, migrate.ErrRequired) {
+		t.Errorf("drop: %v", err)
+	}
+	other, err := db.Pool().Schema("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dropped, err := migrate.DropSchema(ctx, other, nil); err != nil || dropped.Schema != "other" || len(dropped.Modules) != 1 {
+		t.Errorf("drop: %+v, %v", dropped, err)
+	}
+	if _, err := migrate.DropSchema(ctx, other, &migrate.DropSchemaOptions{Check: true}); !errors.Is(err, migrate.ErrNoSchema) {
+		t.Errorf("drop again: %v", err)
+	}
 }
 
 func TestAFileOutsideATransactionNeedsRoomInThePool(t *testing.T) {

@@ -28,8 +28,8 @@ type RemoveResult struct {
 // Remove ends module m in the schema of db, with all its data: it drops the
 // schema and what is in it, and removes the module's rows from the ledger, in
 // one transaction. The error is [ErrRequired], and nothing happens, when other
-// modules live in the schema, when it is public, when objects of other schemas
-// depend on it, or when another module requires m and this is m's only schema.
+// modules live in the schema, when it is public, when dropping it would take along
+// what is not of it, such as views of other schemas, or when another module requires m and this is m's only schema.
 // It is [ErrNotRecorded] when the ledger has nothing of m there.
 func Remove(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *RemoveOptions) (*RemoveResult, error) {
 	m.Requires = nil // it may end after what it required

@@ -96,7 +96,6 @@ func hint(err error) string {
 		{errInUse, "end the programs that are connected, or pass --force, which ends their sessions"},
 		{errLedger, "it takes USAGE on schema pgdbm and SELECT on pgdbm.migrations"},
 		{errSeveral, "pgdbm migrate remove --keep-objects ends all but one of them; the last one goes with the schema"},
-		{errNeeded, "pgdbm schema deps shows all that need it"},
 		{migrate.ErrNoDown, "write what reverts it, into a .down.sql file or behind a line -- pgdbm:down"},
 		{tenant.ErrNotFound, "pgdbm tenant list shows those that are there"},
 		{tenant.ErrExists, "pgdbm tenant list shows it; a schema that is no tenant's becomes one by pgdbm tenant adopt"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
@@ -130,22 +129,8 @@ func findLeftovers(ctx context.Context, pool *pgdbm.Pool) ([]leftover, error) {
 	return found, nil
 }
 
-// clean drops the schema, without what is in it, so that it fails where somebody
-// has used it since, and forgets the history.
+// clean drops what is left, unless somebody has used it since.
 func (l leftover) clean(ctx context.Context, pool *pgdbm.Pool) error {
-	if l.What == "empty" {
-		if _, err := pool.Pgx().Exec(ctx, "DROP SCHEMA "+pgx.Identifier{l.Schema}.Sanitize()); err != nil {
-			return fmt.Errorf("drop schema %q: %w", l.Schema, err)
-		}
-	}
-	db, err := pool.Schema(l.Schema)
-	if err != nil {
-		return err
-	}
-	for _, m := range l.Modules {
-		if _, err := migrate.Remove(ctx, db, withoutFiles(m), &migrate.RemoveOptions{KeepObjects: true}); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := dropSchema(ctx, pool, l.Schema, &migrate.DropSchemaOptions{Leftover: true})
+	return err
 }

@@ -29,8 +29,9 @@ type migration struct {
 	dropped  []*pgconn.Result // of forgetVanished, for a file
 	vanished bool             // a file has dropped some of them, so that more is pending than was
 
-	retry    retry // of the file that others block
-	workWait *wait // for statements that a killed process has left running
+	retry    retry     // of the file that others block
+	blockers []blocker // who was in the way of the last try of a change
+	workWait *wait     // for statements that a killed process has left running
 }
 
 // run applies files until none is pending.

@@ -42,17 +42,19 @@ func (r *Runner) change(ctx context.Context, t Target, removes bool, decide func
 			return results, nil
 		}
 		m.abandon(ctx)
-		if err = m.retryOr(ctx, whole, err, nil); !errors.Is(err, errAgain) {
+		if err = m.retryOr(ctx, whole, err, m.blockers); !errors.Is(err, errAgain) {
 			return nil, err
 		}
 	}
 }
 
 func (m *migration) changeOnce(ctx context.Context, decide func(m *migration) ([]string, error)) ([]*pgconn.Result, error) {
-	m.plan = nil
+	m.plan, m.blockers = nil, nil
 	if _, err := m.lock(ctx); m.plan == nil {
 		return nil, err // what the plan refuses concerns going up
 	}
+	w := m.runner.watchBlockers(ctx, m.facts.PID, m.lockTimeout(nil))
+	defer func() { m.blockers = w.stop() }()
 	statements, err := decide(m)
 	if err != nil || len(statements) == 0 {
 		m.abandon(ctx)

@@ -34,6 +34,8 @@ var (
 	ErrTransactionEnded = errors.New("file ended its transaction")
 	// ErrNotRecorded: the ledger has nothing of what is to be changed.
 	ErrNotRecorded = errors.New("not recorded")
+	// ErrNoSchema: the schema that is to be dropped does not exist.
+	ErrNoSchema = errors.New("there is none")
 	// ErrRequired: something else needs what is to be removed.
 	ErrRequired = errors.New("required")
 	// ErrHistory: another tool's history and the files do not go together.

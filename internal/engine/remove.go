@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // RemoveOptions say how much to remove.
@@ -33,7 +31,7 @@ func (r *Runner) Remove(ctx context.Context, t Target, o RemoveOptions) (dropped
 			return nil, ErrNotRecorded
 		}
 		statements := []string{fmt.Sprintf("delete from %s where module = %s and target_schema = %s", ledgerTable, literal(t.Module), literal(t.Schema))}
-		if err := m.refuseRequired(ctx); err != nil {
+		if err := m.refuseRequired(ctx, false); err != nil {
 			return nil, err
 		}
 		if o.KeepObjects || inEffect == 0 || m.facts.Schema == nil {
@@ -42,20 +40,30 @@ func (r *Runner) Remove(ctx context.Context, t Target, o RemoveOptions) (dropped
 		if err := m.refuseShared(ctx); err != nil {
 			return nil, err
 		}
+		if err := m.claimTables(ctx); err != nil {
+			return nil, err
+		}
+		if err := m.refuseDependents(ctx); err != nil {
+			return nil, err
+		}
 		dropped = true
-		return append([]string{"drop schema " + sqltemplate.Quote(t.Schema) + " cascade"}, statements...), nil
+		return append([]string{dropSchema(t.Schema)}, statements...), nil
 	})
 	return dropped && err == nil, t.wrap(err)
 }
 
-// refuseRequired refuses when another module requires this one and finds it in no other schema.
-func (m *migration) refuseRequired(ctx context.Context) error {
-	module := literal(m.target.Module)
+// refuseRequired refuses when another module requires this one and finds it in no other schema. With whole, modules in the
+// same schema go with it.
+func (m *migration) refuseRequired(ctx context.Context, whole bool) error {
+	module, beside := literal(m.target.Module), ""
+	if whole {
+		beside = "and target_schema <> " + literal(m.target.Schema)
+	}
 	names, err := m.list(ctx, fmt.Sprintf(`select l.module || case when l.module = l.target_schema then '' else ' in schema ' || l.target_schema end
 from (select distinct on (module, target_schema) module, target_schema, requires from %[1]s
-    where module <> %[2]s and state <> 'failed' order by module, target_schema, applied_at desc) l
+    where module <> %[2]s and state <> 'failed' %[4]s order by module, target_schema, applied_at desc) l
 where %[2]s = any (l.requires) and not exists (select from %[1]s o where o.module = %[2]s and o.state <> 'failed' and o.target_schema <> %[3]s)
-order by 1 limit 20`, ledgerTable, module, literal(m.target.Schema)))
+order by 1 limit 20`, ledgerTable, module, literal(m.target.Schema), beside))
 	if err == nil && len(names) > 0 {
 		err = fmt.Errorf("%w by module %s", ErrRequired, strings.Join(names, ", "))
 	}
@@ -76,12 +84,6 @@ func (m *migration) refuseShared(ctx context.Context) error {
 	if len(names) > 0 {
 		return fmt.Errorf("%w: schema %q is also that of module %s", ErrRequired, m.target.Schema, strings.Join(names, ", "))
 	}
-	if names, err = m.list(ctx, dependents(schema)); err != nil {
-		return err
-	}
-	if len(names) > 0 {
-		return fmt.Errorf("%w by %s", ErrRequired, strings.Join(names, ", "))
-	}
 	return nil
 }
 
@@ -101,28 +103,4 @@ func texts(res *pgconn.Result) []string {
 		out = append(out, string(row[0]))
 	}
 	return out
-}
-
-// dependents selects objects of other schemas that depend on objects of this one, a literal.
-func dependents(schema string) string {
-	return `with ns as (select oid from pg_catalog.pg_namespace where nspname = ` + schema + `),
-made (class, id) as materialized (` + madeIn("(select oid from ns)") + `),
-objects (class, id) as materialized (select class, id from made
-    union all select 'pg_catalog.pg_type'::regclass, t.oid from made m join pg_catalog.pg_class c on c.oid = m.id and m.class = 'pg_catalog.pg_class'::regclass
-        cross join lateral (select c.reltype as oid union all select typarray from pg_catalog.pg_type where oid = c.reltype) t),
-found as (select d.classid, d.objid, d.objsubid, case d.classid
-    when 'pg_catalog.pg_class'::regclass then (select relnamespace from pg_catalog.pg_class where oid = d.objid)
-    when 'pg_catalog.pg_type'::regclass then (select typnamespace from pg_catalog.pg_type where oid = d.objid)
-    when 'pg_catalog.pg_proc'::regclass then (select pronamespace from pg_catalog.pg_proc where oid = d.objid)
-    when 'pg_catalog.pg_constraint'::regclass then (select connamespace from pg_catalog.pg_constraint where oid = d.objid)
-    when 'pg_catalog.pg_rewrite'::regclass then (select relnamespace from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class where r.oid = d.objid)
-    when 'pg_catalog.pg_attrdef'::regclass then (select relnamespace from pg_catalog.pg_attrdef a join pg_catalog.pg_class c on c.oid = a.adrelid where a.oid = d.objid)
-    when 'pg_catalog.pg_trigger'::regclass then (select relnamespace from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid where t.oid = d.objid)
-    when 'pg_catalog.pg_policy'::regclass then (select relnamespace from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid where p.oid = d.objid)
-    end as namespace
-    from objects o cross join lateral (select d.classid, d.objid, d.objsubid from pg_catalog.pg_depend d
-        where d.refclassid = o.class and d.refobjid = o.id and d.deptype in ('n', 'a') offset 0) d)
-select distinct pg_catalog.pg_describe_object(classid, objid, objsubid) from found
-join pg_catalog.pg_namespace n on n.oid = found.namespace
-where found.namespace <> (select oid from ns) and n.nspname not like 'pg\_toast%' order by 1 limit 20`
 }
