@@ -71,7 +71,7 @@ func TestASchemaThatOthersNeedIsNeitherDroppedNorRenamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, admin, `INSERT INTO {{tables.tenants}} (id, schema, state) VALUES ('wide', 'public', 'active'), ('shared', 'geo', 'active')`)
+	mustExec(t, admin, `INSERT INTO {{tables.tenants}} (id, schema, state, prefix) VALUES ('wide', 'public', 'active', 'tenant_'), ('shared', 'geo', 'active', 'tenant_')`)
 	for id, want := range map[string]string{"wide": `schema "public"`, "shared": `required by module shop in schema tenant_acme`} {
 		if err := ts.Drop(t.Context(), id); !errors.Is(err, tenant.ErrRequired) || !strings.Contains(err.Error(), want) {
 			t.Errorf("drop %s: %v", id, err)

@@ -68,6 +68,7 @@ func (ts *Tenants) mayAdopt(ctx context.Context, schema string) error {
 
 func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, err error) {
 	defer func() { err = ts.changed(n.ID, err) }()
+	n.Set = ts.set
 	if err := ValidateID(n.ID); err != nil {
 		return nil, err
 	}
@@ -75,7 +76,6 @@ func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, e
 		return nil, err
 	}
 	for _, m := range ts.modules {
-		n.Own = append(n.Own, m.Name)
 		n.Extensions = append(n.Extensions, m.Extensions...)
 	}
 	n.Isolate, n.Logins = ts.config.Isolate, ts.config.Logins
@@ -118,7 +118,7 @@ func (ts *Tenants) suspend(ctx context.Context, id string, suspend bool) (_ *Ten
 	if err != nil {
 		return nil, err
 	}
-	t, err := r.SuspendTenant(ctx, id, suspend)
+	t, err := r.SuspendTenant(ctx, &ts.set, id, suspend)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (ts *Tenants) Rename(ctx context.Context, id, newID string) (_ *Tenant, err
 	if err != nil {
 		return nil, err
 	}
-	t, err := r.RenameTenant(ctx, id, newID, SchemaName(ts.config.Prefix, newID))
+	t, err := r.RenameTenant(ctx, &ts.set, id, newID, SchemaName(ts.config.Prefix, newID))
 	if err != nil {
 		return nil, err
 	}
@@ -159,5 +159,5 @@ func (ts *Tenants) Drop(ctx context.Context, id string) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.DropTenant(ctx, id)
+	return r.DropTenant(ctx, &ts.set, id)
 }

@@ -8,4 +8,5 @@
 //	db, err := ts.DB(ctx, "Acme & Co")
 //
 // The tenants are rows of the table pgdbm.tenants, beside the ledger of migrations.
+// Programs that share a database each have their own, by [Config.Prefix].
 package tenant

@@ -111,7 +111,7 @@ func (ts *Tenants) isolateNew(ctx context.Context, isolated []*Tenant) error {
 		return fmt.Errorf("tenant: migrate: %w", publicError(err))
 	}
 	for i, t := range isolated {
-		if i != 0 && i != len(isolated)-1 && !slices.Contains(lacking, t.ID) {
+		if i != 0 && i != len(isolated)-1 && !slices.Contains(lacking, t.Schema) {
 			continue
 		}
 		if err := ts.isolate(ctx, r, t); err != nil {

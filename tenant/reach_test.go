@@ -69,8 +69,8 @@ func TestWhatReachesIntoAnotherTenantIsNotCommitted(t *testing.T) {
 						t.Errorf("%s: %v", way, err)
 					}
 				}
-				if there := value[bool](t, b, `SELECT to_regclass('tenant_b.spy') IS NOT NULL`); there != spy.committed {
-					t.Errorf("%s: the view is there: %v", way, there)
+				if !spy.committed && value[bool](t, b, `SELECT to_regclass('tenant_b.spy') IS NOT NULL`) {
+					t.Errorf("%s: the view is there", way)
 				}
 			}
 			if got, err := ts.Get(t.Context(), "b"); err != nil || got.Versions["shop"] != "1" {

@@ -23,7 +23,9 @@ type Config struct {
 	// they require and that is not among them is one that all tenants share.
 	Modules []pgdbm.Module
 
-	// Prefix begins the names of tenants' schemas. Empty: "tenant_".
+	// Prefix begins the names of tenants' schemas, and says whose tenants they are:
+	// programs of one prefix share their tenants, those of another one have a list
+	// of their own, in which the same ids may be. Empty: "tenant_".
 	Prefix string
 
 	// Isolate gives each tenant that is created a role of its own, which its
@@ -64,6 +66,7 @@ const (
 
 // Tenant is what the database knows of a tenant.
 type Tenant struct {
+	Prefix    string // of its program; empty: an earlier version of pgdbm has listed it
 	ID        string
 	Schema    string
 	Role      string // empty: it has none of its own
@@ -73,13 +76,14 @@ type Tenant struct {
 	Versions map[string]string
 }
 
-// Tenants are the tenants of one database. It is safe for concurrent use. Make one
+// Tenants are the tenants of one prefix in one database. It is safe for concurrent use. Make one
 // with [New].
 type Tenants struct {
 	pool    *pgdbm.Pool
 	config  Config
 	modules []bridge.LoadedModule
 	byName  map[string]pgdbm.Module
+	set     engine.TenantSet
 	cache   cache
 
 	mu     sync.Mutex        // guards shared
@@ -115,6 +119,10 @@ func New(pool *pgdbm.Pool, c Config) (*Tenants, error) {
 	ts := &Tenants{pool: pool, config: c, modules: modules, byName: make(map[string]pgdbm.Module)}
 	for _, m := range c.Modules {
 		ts.byName[m.Name] = m
+	}
+	ts.set = engine.TenantSet{Prefix: c.Prefix, Schema: func(id string) string { return SchemaName(c.Prefix, id) }}
+	for _, m := range modules {
+		ts.set.Modules = append(ts.set.Modules, m.Name)
 	}
 	ts.cache.limit = c.Cached
 	if c.Handle.MinConns != 0 {
@@ -268,7 +276,7 @@ func (ts *Tenants) get(ctx context.Context, id string, versions bool) (*Tenant, 
 	if err != nil {
 		return nil, err
 	}
-	found, err := r.Tenants(ctx, id, versions)
+	found, err := r.Tenants(ctx, &ts.set, id, versions)
 	if err != nil {
 		return nil, publicError(err)
 	}
@@ -290,13 +298,19 @@ func (ts *Tenants) Get(ctx context.Context, id string) (*Tenant, error) {
 	return nil, fmt.Errorf("tenant %q: %w", id, err)
 }
 
-// List returns all tenants of the database, by id, also those of other programs.
-func (ts *Tenants) List(ctx context.Context) ([]*Tenant, error) {
-	r, err := bridge.TenantRunner(ts.pool, false)
+// List returns all tenants of the prefix, by id, also those that other programs have
+// made.
+func (ts *Tenants) List(ctx context.Context) ([]*Tenant, error) { return listOf(ctx, ts.pool, &ts.set) }
+
+// All returns the tenants of a database, of all prefixes, by id.
+func All(ctx context.Context, pool *pgdbm.Pool) ([]*Tenant, error) { return listOf(ctx, pool, nil) }
+
+func listOf(ctx context.Context, pool *pgdbm.Pool, set *engine.TenantSet) ([]*Tenant, error) {
+	r, err := bridge.TenantRunner(pool, false)
 	if err != nil {
 		return nil, fmt.Errorf("tenant: list: %w", err)
 	}
-	found, err := r.Tenants(ctx, "", true)
+	found, err := r.Tenants(ctx, set, "", true)
 	if err != nil {
 		return nil, fmt.Errorf("tenant: list: %w", publicError(err))
 	}
@@ -308,7 +322,7 @@ func (ts *Tenants) List(ctx context.Context) ([]*Tenant, error) {
 }
 
 func public(t *engine.Tenant) *Tenant {
-	return &Tenant{ID: t.ID, Schema: t.Schema, Role: t.Role, State: State(t.State), CreatedAt: t.CreatedAt, Versions: t.Versions}
+	return &Tenant{Prefix: t.Prefix, ID: t.ID, Schema: t.Schema, Role: t.Role, State: State(t.State), CreatedAt: t.CreatedAt, Versions: t.Versions}
 }
 
 // Pool returns the pool that New was given.

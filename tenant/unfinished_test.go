@@ -155,12 +155,18 @@ func TestWhatWasBegunUnderAnotherPrefixIsNotFinishedUnderThisOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, admin, `INSERT INTO {{tables.tenants}} (id, schema, state) VALUES ('half', 'other_half', 'creating'); CREATE SCHEMA other_half`)
-	if _, err := ts.Create(t.Context(), "half"); !errors.Is(err, tenant.ErrExists) || !strings.Contains(err.Error(), "other_half") {
+	mustExec(t, admin, `INSERT INTO {{tables.tenants}} (id, schema, state, prefix) VALUES ('half', 'other_half', 'creating', 'other_'),
+		('odd', 'odd_half', 'creating', 'tenant_'); CREATE SCHEMA other_half; CREATE SCHEMA odd_half`)
+	if db := create(t, ts, "half"); db.Schema() != "tenant_half" {
+		t.Error(db.Schema())
+	}
+	if _, err := ts.Create(t.Context(), "odd"); !errors.Is(err, tenant.ErrExists) || !strings.Contains(err.Error(), "odd_half") {
 		t.Error(err)
 	}
-	if err := ts.Drop(t.Context(), "half"); err != nil {
-		t.Error(err)
+	for _, ts := range []*tenant.Tenants{ts, tenants(t, pool, tenant.Config{Prefix: "other_"})} {
+		if err := ts.Drop(t.Context(), "half"); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -155,6 +155,9 @@ func (f *doctorFlags) toLookAt(cmd *cobra.Command, c *chosen) doctor.Module {
 	m := doctor.Module{Module: c.module, Aliases: c.aliases, Flags: "--module " + doctor.Shell(c.module.Name)}
 	if !cmd.Flags().Changed("schema") && (c.ofTenants || c.schema == c.module.Name) {
 		m.Schema, m.OfTenants, m.Siblings = "", c.ofTenants, c.siblings
+		if c.ofTenants {
+			m.Prefix = cmp.Or(f.place.file.Tenants.Prefix, "tenant_")
+		}
 		for _, name := range c.siblings {
 			delete(m.Aliases, name)
 		}

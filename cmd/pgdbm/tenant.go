@@ -32,8 +32,9 @@ nearly any text.
 Commands that make or migrate tenants take the modules' files. The modules are
 those in [tenants] of pgdbm.toml, or those of --module, which may be repeated:
 NAME, with its folder in --dir or the file, or NAME=FOLDER. What flags leave
-open comes from the file, also --prefix and --isolate. The database is that of
---url, else of the file, else of DATABASE_URL.`,
+open comes from the file, also --prefix and --isolate. Programs of one prefix
+share their tenants, those of another one have their own. The database is that
+of --url, else of the file, else of DATABASE_URL.`,
 		Args: subcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -52,6 +53,7 @@ type tenantFlags struct {
 	requires, extensions []string
 	aliases              map[string]string
 	prefix               string
+	existing             string // the id of a tenant that is there: whose it is need not be said
 	isolate              bool
 	logins               []string
 }
@@ -59,6 +61,7 @@ type tenantFlags struct {
 func (f *tenantFlags) add(cmd *cobra.Command) {
 	f.databaseFlags.add(cmd)
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "say on stderr what happens")
+	cmd.Flags().StringVar(&f.prefix, "prefix", "", "`text` that the schemas of a program's tenants\nbegin with (default tenant_)")
 }
 
 // mayAsk returns an error where the user can neither be asked nor has agreed, before
@@ -82,10 +85,6 @@ func (f *tenantFlags) addModules(cmd *cobra.Command) {
 	completeModules(cmd, &f.target)
 }
 
-func (f *tenantFlags) addPrefix(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.prefix, "prefix", "tenant_", "`text` that schemas begin with")
-}
-
 // addRole adds the flags of commands that make a tenant's role.
 func (f *tenantFlags) addRole(cmd *cobra.Command) {
 	flags := cmd.Flags()
@@ -98,9 +97,7 @@ func (f *tenantFlags) config(cmd *cobra.Command) (tenant.Config, error) {
 	c := tenant.Config{Prefix: f.prefix, Isolate: f.isolate, Logins: f.logins, Aliases: maps.Clone(f.aliases)}
 	file := f.place.file
 	if file != nil {
-		if flag := cmd.Flags().Lookup("prefix"); flag != nil && !flag.Changed {
-			c.Prefix = cmp.Or(file.Tenants.Prefix, c.Prefix)
-		}
+		c.Prefix = cmp.Or(c.Prefix, file.Tenants.Prefix)
 		if flag := cmd.Flags().Lookup("isolate"); flag != nil && !flag.Changed {
 			c.Isolate = file.Tenants.Isolate
 		}
@@ -259,6 +256,11 @@ func (f *tenantFlags) run(cmd *cobra.Command, fn func(ctx context.Context, ts *t
 		return err
 	}
 	return f.place.withPool(cmd, f.timeout, f.verbose, func(ctx context.Context, pool *pgdbm.Pool) error {
+		if c.Prefix == "" && f.existing != "" {
+			if c.Prefix, err = prefixOf(ctx, pool, f.existing); err != nil {
+				return err
+			}
+		}
 		if _, err := tenant.New(pool, tenant.Config{Prefix: c.Prefix}); err != nil {
 			if !cmd.Flags().Changed("prefix") {
 				err = f.place.file.ErrPrefix(err)
@@ -271,6 +273,31 @@ func (f *tenantFlags) run(cmd *cobra.Command, fn func(ctx context.Context, ts *t
 		}
 		return fn(ctx, ts, pool)
 	})
+}
+
+// prefixOf finds whose a tenant is, where nobody has said: "" if there is none.
+func prefixOf(ctx context.Context, pool *pgdbm.Pool, id string) (string, error) {
+	all, err := tenant.All(ctx, pool)
+	if err != nil {
+		return "", err
+	}
+	all = slices.DeleteFunc(all, func(t *tenant.Tenant) bool { return t.ID != id })
+	if len(all) < 2 {
+		return prefixes(all), nil
+	}
+	return "", usageError{fmt.Errorf("tenant %s is there more than once, with the prefixes %s: --prefix says which", showID(id), prefixes(all))}
+}
+
+// prefixes are those of tenants, each once.
+func prefixes(all []*tenant.Tenant) string {
+	var found []string
+	for _, t := range all {
+		if t.Prefix != "" && !slices.Contains(found, t.Prefix) {
+			found = append(found, t.Prefix)
+		}
+	}
+	slices.Sort(found)
+	return strings.Join(found, ", ")
 }
 
 // tenantArgs checks arguments that are ids of tenants, as many as names says.
@@ -297,6 +324,7 @@ func tenantArgs(names ...string) cobra.PositionalArgs {
 // tenantJSON is a tenant, in all that commands print.
 type tenantJSON struct {
 	ID        string            `json:"id"`
+	Prefix    string            `json:"prefix"` // empty: an older program has listed it
 	Schema    string            `json:"schema"`
 	State     string            `json:"state"`
 	Role      string            `json:"role"` // empty: none of its own
@@ -309,7 +337,7 @@ func tenantReport(t *tenant.Tenant) *tenantJSON {
 	if versions == nil {
 		versions = map[string]string{}
 	}
-	return &tenantJSON{t.ID, t.Schema, string(t.State), t.Role, versions, t.CreatedAt}
+	return &tenantJSON{t.ID, t.Prefix, t.Schema, string(t.State), t.Role, versions, t.CreatedAt}
 }
 
 // reportTenant prints what was done with a tenant, and returns err.

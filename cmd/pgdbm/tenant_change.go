@@ -21,6 +21,7 @@ refuses where a view, a default or a constraint has the schema's name as a text.
 		Example: "  pgdbm tenant rename acme umbrella",
 		Args:    tenantArgs("OLD", "NEW"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.existing = args[0]
 			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, _ *pgdbm.Pool) error {
 				t, err := ts.Rename(ctx, args[0], args[1])
 				return f.reportTenant(cmd, "renamed from "+showID(args[0]), t, err)
@@ -28,7 +29,6 @@ refuses where a view, a default or a constraint has the schema's name as a text.
 		},
 	}
 	f.add(cmd)
-	f.addPrefix(cmd)
 	return cmd
 }
 
@@ -47,6 +47,7 @@ Nothing is lost, and it is migrated as before. It asks, or takes --yes.`,
 			if err := f.mayAsk(cmd, &agreed); err != nil {
 				return err
 			}
+			f.existing = args[0]
 			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, _ *pgdbm.Pool) error {
 				t, err := ts.Get(ctx, args[0])
 				if err == nil {
@@ -73,6 +74,7 @@ func newTenantResume() *cobra.Command {
 		Example: "  pgdbm tenant resume acme",
 		Args:    tenantArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.existing = args[0]
 			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, _ *pgdbm.Pool) error {
 				t, err := ts.Resume(ctx, args[0])
 				return f.reportTenant(cmd, "resumed", t, err)

@@ -45,7 +45,6 @@ one a line.`,
 	}
 	f.add(cmd)
 	f.addModules(cmd)
-	f.addPrefix(cmd)
 	f.addRole(cmd)
 	return cmd
 }
@@ -140,7 +139,6 @@ their newest versions.`,
 	}
 	f.add(cmd)
 	f.addModules(cmd)
-	f.addPrefix(cmd)
 	f.addRole(cmd)
 	return cmd
 }

@@ -26,6 +26,7 @@ lost and asks, or takes --yes.`,
 			if err := f.mayAsk(cmd, &agreed); err != nil {
 				return err
 			}
+			f.existing = args[0]
 			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, pool *pgdbm.Pool) error {
 				return f.drop(ctx, cmd, ts, pool, args[0], &agreed)
 			})

@@ -18,13 +18,17 @@ func newTenantList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show the tenants of a database",
-		Long: `list shows the tenants with the newest version of each module. What is too long
-for 80 columns is cut in the middle; --json has all of it.`,
+		Long: `list shows the tenants of all programs, with --prefix those of one, with the
+newest version of each module. What is too long for 80 columns is cut in the
+middle; --json has all of it.`,
 		Example: "  pgdbm tenant list\n  pgdbm tenant list --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, _ *pgdbm.Pool) error {
-				all, err := ts.List(ctx)
+			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, pool *pgdbm.Pool) error {
+				all, err := tenant.All(ctx, pool)
+				if cmd.Flags().Changed("prefix") {
+					all, err = ts.List(ctx)
+				}
 				if err != nil {
 					return err
 				}

@@ -20,9 +20,10 @@ func newTenantMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring all tenants up to date",
-		Long: `migrate applies what is pending to all tenants, suspended ones included, module
-after module. It exits with 6 when some of them were not to be had; running it
-again goes on. With --check it shows what is pending, and changes nothing.`,
+		Long: `migrate applies what is pending to all tenants of a prefix, suspended ones
+included, module after module. It exits with 6 when some of them were not to be
+had; running it again goes on. With --check it shows what is pending, and changes
+nothing.`,
 		Example: `  pgdbm tenant migrate --module shop
   pgdbm tenant migrate --module shop=shop/sql --module bills=bills/sql --check
   pgdbm tenant migrate --module shop --max-failures 10 --workers 8`,
@@ -34,11 +35,11 @@ again goes on. With --check it shows what is pending, and changes nothing.`,
 			case o.BatchSize < 0:
 				return usageError{errors.New("--batch-size: is negative")}
 			}
-			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, _ *pgdbm.Pool) error {
+			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, pool *pgdbm.Pool) error {
 				if check {
 					return f.plan(ctx, cmd, ts)
 				}
-				return f.migrate(ctx, cmd, ts, o)
+				return f.migrate(ctx, cmd, ts, pool, o)
 			})
 		},
 	}
@@ -52,10 +53,19 @@ again goes on. With --check it shows what is pending, and changes nothing.`,
 	return cmd
 }
 
-func (f *tenantFlags) migrate(ctx context.Context, cmd *cobra.Command, ts *tenant.Tenants, o migrate.FleetOptions) error {
+func (f *tenantFlags) migrate(ctx context.Context, cmd *cobra.Command, ts *tenant.Tenants, pool *pgdbm.Pool, o migrate.FleetOptions) error {
 	all, err := ts.List(ctx)
 	if err != nil {
 		return err
+	}
+	if len(all) == 0 && !f.asJSON {
+		others, err := tenant.All(ctx, pool)
+		if err != nil {
+			return err
+		}
+		if found := prefixes(others); found != "" {
+			fmt.Fprintf(cmd.OutOrStdout(), "no tenants of this prefix; there are of %s: --prefix\n", found)
+		}
 	}
 	bar := newProgress(cmd, f.asJSON)
 	o.Progress = func(e migrate.FleetEvent) { bar.show(e.Done, e.Total, e.Schema) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,8 +16,51 @@ import (
 // tenantsTable is where a database's tenants are listed, beside the ledger.
 const tenantsTable = "pgdbm.tenants"
 
-// tenantsFormat is the number of the table's shape, which changes as the ledger's does: only by adding.
-const tenantsFormat = 1
+// tenantsFormat is the number of the table's shape, which changes as the ledger's does: only by adding. Format 2 has the
+// column prefix, which is part of the key.
+const tenantsFormat = 2
+
+// A TenantSet is those tenants of a database that one program, or several of the same prefix, have made.
+type TenantSet struct {
+	Prefix  string
+	Modules []string // of the program
+	// Schema returns the name that the schema of a tenant of this prefix is given.
+	Schema func(id string) string
+}
+
+// has reports whether a tenant is one of the set's. Programs that kept one list for all have written no prefix: such a
+// tenant is told by its schema's name or, where it was adopted, by the modules that it has.
+func (s *TenantSet) has(t *Tenant) bool {
+	switch {
+	case s == nil:
+		return true
+	case t.Prefix != "":
+		return t.Prefix == s.Prefix
+	}
+	return t.Schema == s.Schema(t.ID) || t.Known || len(s.Modules) == 0
+}
+
+// fields are what is selected of a tenant, as the arguments of json_build_object. The prefix is not named as a column,
+// which it is not in a table of an older program.
+func (s *TenantSet) fields() string {
+	known := "null"
+	if s != nil {
+		known = fmt.Sprintf(`case when %s = '' then exists (select from %s m where m.module = any (%s::text[]) and m.target_schema = t.schema and m.state <> 'failed') end`,
+			tenantPrefix, ledgerTable, arrayLiteral(s.Modules))
+	}
+	return tenantFields + `, 'prefix', ` + tenantPrefix + `, 'known', ` + known
+}
+
+// tenantPrefix is the prefix of a tenant t, ” where an older program has listed it.
+const tenantPrefix = `coalesce(pg_catalog.to_json(t) ->> 'prefix', '')`
+
+// only is a condition that leaves out other sets' tenants, as far as the table says.
+func (s *TenantSet) only(condition string) string {
+	if s == nil {
+		return condition
+	}
+	return condition + " and " + tenantPrefix + " in ('', " + literal(s.Prefix) + ")"
+}
 
 // TenantState says what may be done with a tenant.
 type TenantState string
@@ -31,6 +75,8 @@ const (
 // A Tenant is a row of the table of tenants, with what the ledger says of its schema.
 type Tenant struct {
 	ID        string      `json:"id"`
+	Prefix    string      `json:"prefix"` // "": an older program has listed it
+	Known     bool        `json:"known"`  // without a prefix: it has a module of the set that asks
 	Schema    string      `json:"schema"`
 	Role      string      `json:"role"` // "": none of its own
 	State     TenantState `json:"state"`
@@ -48,67 +94,94 @@ var (
 
 var createTenants = []string{
 	`create table ` + tenantsTable + ` (
-    id text collate "C" primary key,
+    prefix text collate "C" not null default '',
+    id text collate "C" not null,
     schema text collate "C" not null unique,
     role text,
     state text collate "C" not null check (state in ('creating', 'active', 'suspended', 'dropping')),
-    created_at timestamptz not null default pg_catalog.clock_timestamp()
+    created_at timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (id, prefix)
 )`,
-	fmt.Sprintf("comment on table %s is 'pgdbm tenants, format %d'", tenantsTable, tenantsFormat),
+	commentTenants,
 }
 
-// hasTenants selects whether the table is there.
-const hasTenants = `select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where n.nspname = 'pgdbm' and c.relname = 'tenants')`
+var commentTenants = fmt.Sprintf("comment on table %s is 'pgdbm tenants, format %d'", tenantsTable, tenantsFormat)
 
-// tenantRows selects tenants, as JSON, by a condition on t.
-func tenantRows(condition, after string) string {
-	return fmt.Sprintf("select %s) from %s t where %s order by t.id %s", tenantFields, tenantsTable, condition, after)
+// upgradeTenants brings a table of format 1 up to this one. Programs that know that format alone go on writing rows,
+// which have no prefix then.
+var upgradeTenants = []string{
+	"alter table " + tenantsTable + " add column if not exists prefix text collate \"C\" not null default ''",
+	"alter table " + tenantsTable + " drop constraint if exists tenants_pkey",
+	"alter table " + tenantsTable + " add primary key (id, prefix)",
+	commentTenants,
+}
+
+// tenantsShape selects whether the table is there, has all columns of this format, and is the user's.
+const tenantsShape = `select pg_catalog.json_build_object('there', c.oid is not null, 'owner', pg_catalog.pg_has_role(c.relowner, 'usage'),
+    'complete', exists (select from pg_catalog.pg_attribute where attrelid = c.oid and attname = 'prefix' and not attisdropped))
+from (select) one left join (pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = 'pgdbm') on c.relname = 'tenants'`
+
+type tenantsFacts struct{ There, Owner, Complete bool }
+
+func decodeTenantsShape(res *pgconn.Result) (f tenantsFacts, err error) {
+	if err = json.Unmarshal(res.Rows[0][0], &f); err != nil {
+		err = fmt.Errorf("table of tenants: %w", err)
+	}
+	return f, err
+}
+
+// rows selects tenants, as JSON, by a condition on t: those of the set, and such of which the table does not say.
+func (s *TenantSet) rows(condition, after string) string {
+	return fmt.Sprintf("select %s) from %s t where %s order by t.id, t.schema %s", s.fields(), tenantsTable, s.only(condition), after)
 }
 
 const tenantFields = `pg_catalog.json_build_object('id', t.id, 'schema', t.schema, 'role', coalesce(t.role, ''), 'state', t.state,
     'created_at', t.created_at`
 
-// tenantRowsVersions is tenantRows with the versions: in one pass over the ledger, which has no index by schema.
-func tenantRowsVersions(condition string) string {
+// rowsVersions is rows with the versions: in one pass over the ledger, which has no index by schema.
+func (s *TenantSet) rowsVersions(condition string) string {
+	condition = s.only(condition)
 	return fmt.Sprintf(`select %[1]s, 'versions', v.versions) from %[2]s t left join (
     select target_schema, pg_catalog.json_object_agg(module, version) as versions from (
         select distinct on (target_schema, module) target_schema, module, version from %[3]s
         where %[4]s and version ~ '^[0-9]+$' and target_schema = any (array(select t.schema from %[2]s t where %[5]s))
         order by target_schema, module, version::numeric desc) l
-    group by target_schema) v on v.target_schema = t.schema where %[5]s order by t.id`,
-		tenantFields, tenantsTable, ledgerTable, countsAsRecorded, condition)
+    group by target_schema) v on v.target_schema = t.schema where %[5]s order by t.id, t.schema`,
+		s.fields(), tenantsTable, ledgerTable, countsAsRecorded, condition)
 }
 
 func byID(id string) string { return "t.id = " + literal(id) }
 
-func decodeTenants(res *pgconn.Result) ([]Tenant, error) {
+func (s *TenantSet) decode(res *pgconn.Result) ([]Tenant, error) {
 	tenants := make([]Tenant, 0, len(res.Rows))
 	for _, row := range res.Rows {
 		var t Tenant
 		if err := json.Unmarshal(row[0], &t); err != nil {
 			return nil, fmt.Errorf("tenant: %w", err)
 		}
-		tenants = append(tenants, t)
+		if s.has(&t) {
+			tenants = append(tenants, t)
+		}
 	}
 	return tenants, nil
 }
 
-// Tenants lists the tenants of the database, or the one with this id, with or without their versions.
-func (r *Runner) Tenants(ctx context.Context, id string, versions bool) ([]Tenant, error) {
+// Tenants lists the tenants of a set, or the one with this id, with or without their versions. Without a set it lists
+// those of all.
+func (r *Runner) Tenants(ctx context.Context, set *TenantSet, id string, versions bool) ([]Tenant, error) {
 	condition := "true"
 	if id != "" {
 		condition = byID(id)
 	}
-	query := tenantRows(condition, "")
+	query := set.rows(condition, "")
 	if versions {
-		query = tenantRowsVersions(condition)
+		query = set.rowsVersions(condition)
 	}
 	_, results, err := r.read(ctx, "", query)
 	if err != nil || results == nil {
 		return nil, err
 	}
-	return decodeTenants(results[0])
+	return set.decode(results[0])
 }
 
 // suspended reports whether the schema is that of a tenant who is.
@@ -117,9 +190,9 @@ func (r *Runner) suspended(ctx context.Context, schema string) (bool, error) {
 	return err == nil && results != nil && len(results[0].Rows) > 0, err
 }
 
-// UngrantedTenants lists the ids of tenants whose roles lack a privilege on a table in their schemas.
+// UngrantedTenants lists the schemas of tenants whose roles lack a privilege on a table in them.
 func (r *Runner) UngrantedTenants(ctx context.Context) ([]string, error) {
-	_, results, err := r.read(ctx, "", fmt.Sprintf(`select t.id from %s t join pg_catalog.pg_namespace n on n.nspname = t.schema
+	_, results, err := r.read(ctx, "", fmt.Sprintf(`select t.schema from %s t join pg_catalog.pg_namespace n on n.nspname = t.schema
 join pg_catalog.pg_roles o on o.rolname = t.role
 where %s order by 1`, tenantsTable,
 		lacksOn("o.oid", "n.oid")))
@@ -129,26 +202,33 @@ where %s order by 1`, tenantsTable,
 	return texts(results[0]), nil
 }
 
-// prepareTenants makes the ledger and the table of tenants where they are missing, and returns the tenant of this id, if
-// there is one.
-func (r *Runner) prepareTenants(ctx context.Context, id string) (*facts, *Tenant, error) {
-	f, results, err := r.read(ctx, "", tenantRows(byID(id), ""), "select from "+ledgerTable+" limit 0")
+// prepareTenants makes the ledger and the table of tenants where they are missing, brings an older table up to this
+// format, and returns the tenant of this id, if there is one.
+func (r *Runner) prepareTenants(ctx context.Context, set *TenantSet, id string) (*facts, *Tenant, error) {
+	f, results, err := r.read(ctx, "", tenantsShape, set.rows(byID(id), ""), "select from "+ledgerTable+" limit 0")
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case f.Recovery:
 		return nil, nil, ErrReadOnly
-	case results != nil:
-		tenants, err := decodeTenants(results[0])
-		if err != nil || len(tenants) == 0 {
-			return f, nil, err
-		}
-		return f, &tenants[0], nil
+	case results == nil:
+		return f, nil, r.makeTenants(ctx, f)
 	}
-	return f, nil, r.makeTenants(ctx, f)
+	shape, err := decodeTenantsShape(results[0])
+	if err == nil && !shape.Complete {
+		err = r.makeTenants(ctx, f)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	tenants, err := set.decode(results[1])
+	if err != nil || len(tenants) == 0 {
+		return f, nil, err
+	}
+	return f, &tenants[0], nil
 }
 
-// makeTenants makes the ledger and the table of tenants.
+// makeTenants makes the ledger and the table of tenants, or brings that up to this format.
 func (r *Runner) makeTenants(ctx context.Context, f *facts) error {
 	if missing := f.lackingForLedger(); len(missing) > 0 {
 		return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: missing}
@@ -158,21 +238,46 @@ func (r *Runner) makeTenants(ctx context.Context, f *facts) error {
 			return err
 		}
 	}
-	s, results, err := r.locked(ctx, nil, ledgerLock, f.Version, hasTenants)
+	w := r.newWait(ledgerLock)
+	for {
+		err := r.makeTenantsOnce(ctx, f)
+		if sqlState(err) != codeLockNotAvailable {
+			return err
+		}
+		// Somebody makes a tenant. Who asks for one must not queue behind us until that has ended.
+		if err := w.sleep(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Runner) makeTenantsOnce(ctx context.Context, f *facts) error {
+	s, results, err := r.locked(ctx, nil, ledgerLock, f.Version, tenantsShape)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if string(results[0].Rows[0][0]) == "t" {
+	shape, err := decodeTenantsShape(results[0])
+	if err != nil || shape.Complete {
 		s.rollback(ctx)
-		return nil
+		return err
 	}
-	if _, err := s.commit(ctx, createTenants); err != nil {
+	statements := createTenants
+	lacking := grantLedgerSchema(f, true)
+	if shape.There {
+		statements = slices.Concat([]string{lockTimeoutSetting(time.Second)}, upgradeTenants)
+		lacking = upgradeTenants
+		if !shape.Owner {
+			s.rollback(ctx)
+			return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: upgradeTenants}
+		}
+	}
+	if _, err := s.commit(ctx, statements); err != nil {
 		s.rollback(ctx)
 		if sqlState(err) == codeInsufficientRight {
-			return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: grantLedgerSchema(f, true), Err: err}
+			return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: lacking, Err: err}
 		}
-		return fmt.Errorf("create table of tenants: %w", err)
+		return fmt.Errorf("make table of tenants: %w", err)
 	}
 	return nil
 }
@@ -180,18 +285,19 @@ func (r *Runner) makeTenants(ctx context.Context, f *facts) error {
 // A tenantChange is a transaction that changes tenants, under the locks of their ids and of a schema.
 type tenantChange struct {
 	*migration
+	set   *TenantSet
 	found []Tenant // by the ids that were asked for
 	extra []*pgconn.Result
 }
 
 // changeTenants runs do in a transaction that holds the locks of ids and of the schema, and commits what it returns. What
 // others block is tried again. reads are run once the locks are held.
-func (r *Runner) changeTenants(ctx context.Context, f *facts, ids []string, schema string, reads []string, do func(ctx context.Context, c *tenantChange) ([]string, error)) error {
+func (r *Runner) changeTenants(ctx context.Context, set *TenantSet, f *facts, ids []string, schema string, reads []string, do func(ctx context.Context, c *tenantChange) ([]string, error)) error {
 	m := &migration{runner: r, target: Target{Schema: schema}, result: new(Result), serverVersion: f.Version}
 	defer m.end()
 	whole := new(File) // stands for the change in what is logged
 	for {
-		err := m.changeTenantsOnce(ctx, ids, reads, do)
+		err := m.changeTenantsOnce(ctx, set, ids, reads, do)
 		if err == nil {
 			return nil
 		}
@@ -202,14 +308,14 @@ func (r *Runner) changeTenants(ctx context.Context, f *facts, ids []string, sche
 	}
 }
 
-func (m *migration) changeTenantsOnce(ctx context.Context, ids []string, reads []string, do func(ctx context.Context, c *tenantChange) ([]string, error)) error {
+func (m *migration) changeTenantsOnce(ctx context.Context, set *TenantSet, ids []string, reads []string, do func(ctx context.Context, c *tenantChange) ([]string, error)) error {
 	script := []string{lockTimeoutSetting(m.lockTimeout(nil))}
 	for _, id := range ids {
 		script = append(script, tenantLock(id))
 	}
 	at := len(script)
 	for _, id := range ids {
-		script = append(script, tenantRows(byID(id), "for update of t"))
+		script = append(script, set.rows(byID(id), "for update of t"))
 	}
 	script = append(script, factsQuery(m.target.Schema))
 	s, results, err := m.runner.locked(ctx, nil, schemaLock(m.target.Schema), m.serverVersion, append(script, reads...)...)
@@ -217,9 +323,9 @@ func (m *migration) changeTenantsOnce(ctx context.Context, ids []string, reads [
 		return err
 	}
 	m.session = s
-	c := &tenantChange{migration: m}
+	c := &tenantChange{migration: m, set: set}
 	for range ids {
-		found, err := decodeTenants(results[at])
+		found, err := set.decode(results[at])
 		if err != nil {
 			return err
 		}
@@ -251,17 +357,17 @@ func (c *tenantChange) one(id string) (*Tenant, error) {
 	return nil, ErrTenantNotFound
 }
 
-func setState(id string, state TenantState) string {
-	return fmt.Sprintf("update %s set state = %s where id = %s", tenantsTable, literal(string(state)), literal(id))
+func setState(schema string, state TenantState) string {
+	return fmt.Sprintf("update %s set state = %s where schema = %s", tenantsTable, literal(string(state)), literal(schema))
 }
 
 // SuspendTenant takes from a tenant's role the use of its schema, or gives it back, and records that.
-func (r *Runner) SuspendTenant(ctx context.Context, id string, suspend bool) (*Tenant, error) {
-	t, f, err := r.tenant(ctx, id)
+func (r *Runner) SuspendTenant(ctx context.Context, set *TenantSet, id string, suspend bool) (*Tenant, error) {
+	t, f, err := r.tenant(ctx, set, id)
 	if err != nil {
 		return nil, err
 	}
-	err = r.changeTenants(ctx, f, []string{id}, t.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
+	err = r.changeTenants(ctx, set, f, []string{id}, t.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		if t, err = c.one(id); err != nil {
 			return nil, err
 		}
@@ -274,7 +380,7 @@ func (r *Runner) SuspendTenant(ctx context.Context, id string, suspend bool) (*T
 			return nil, fmt.Errorf("tenant is %s", t.State)
 		}
 		t.State = state
-		statements := []string{setState(id, state)}
+		statements := []string{setState(t.Schema, state)}
 		if t.Role != "" {
 			statements = append(statements, fmt.Sprintf("%s usage on schema %s %s %s", verb, sqltemplate.Quote(t.Schema), word, sqltemplate.Quote(t.Role)))
 		}
@@ -284,19 +390,22 @@ func (r *Runner) SuspendTenant(ctx context.Context, id string, suspend bool) (*T
 }
 
 // tenant reads one tenant and the facts.
-func (r *Runner) tenant(ctx context.Context, id string) (*Tenant, *facts, error) {
-	f, results, err := r.read(ctx, "", tenantRowsVersions(byID(id)))
+func (r *Runner) tenant(ctx context.Context, set *TenantSet, id string) (*Tenant, *facts, error) {
+	f, results, err := r.read(ctx, "", set.rowsVersions(byID(id)))
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case f.Recovery:
 		return nil, nil, ErrReadOnly
-	case results == nil || len(results[0].Rows) == 0:
+	case results == nil:
 		return nil, nil, ErrTenantNotFound
 	}
-	tenants, err := decodeTenants(results[0])
+	tenants, err := set.decode(results[0])
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(tenants) == 0 {
+		return nil, nil, ErrTenantNotFound
 	}
 	return &tenants[0], f, nil
 }

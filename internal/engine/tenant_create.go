@@ -16,10 +16,10 @@ import (
 
 // NewTenant is a tenant to be created.
 type NewTenant struct {
+	Set        TenantSet
 	ID         string
 	Schema     string
 	Modules    []Target // in the order of their dependencies, all for Schema
-	Own        []string // the names of all modules that a tenant has, also of those without files
 	Extensions []string
 	Isolate    bool
 	Reads      []string // schemas that the tenant's role may read
@@ -42,7 +42,7 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 			return nil, err
 		}
 	}
-	f, t, err := r.prepareTenants(ctx, n.ID)
+	f, t, err := r.prepareTenants(ctx, &n.Set, n.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 	}
 	var from *Tenant
 	if n.From != "" {
-		if from, _, err = r.tenant(ctx, n.From); err != nil {
+		if from, _, err = r.tenant(ctx, &n.Set, n.From); err != nil {
 			return nil, fmt.Errorf("tenant %q: %w", n.From, err)
 		}
 	}
@@ -98,7 +98,7 @@ func (n *NewTenant) reads() []string {
 	if n.Isolate {
 		reads = append(reads, blind(n.Logins), n.isolation().factsQuery())
 	}
-	return append(reads, tenantRows("t.schema = "+literal(n.Schema), ""))
+	return append(reads, (*TenantSet)(nil).rows("t.schema = "+literal(n.Schema), ""))
 }
 
 // isolationOf decodes what reads found of the role; the zero value where there is to be none. What other tenants may
@@ -150,7 +150,7 @@ func (n *NewTenant) free(c *tenantChange) error {
 	if _, err := c.one(n.ID); err == nil {
 		return ErrTenantExists
 	}
-	others, err := decodeTenants(c.extra[len(c.extra)-1])
+	others, err := (*TenantSet)(nil).decode(c.extra[len(c.extra)-1])
 	switch {
 	case err != nil:
 		return err
@@ -169,15 +169,15 @@ func (n *NewTenant) free(c *tenantChange) error {
 }
 
 func (n *NewTenant) insert(role string, state TenantState) string {
-	return fmt.Sprintf("insert into %s (id, schema, role, state) values (%s, %s, %s, %s) returning pg_catalog.to_json(created_at)",
-		tenantsTable, literal(n.ID), literal(n.Schema), nullable(role), literal(string(state)))
+	return fmt.Sprintf("insert into %s (prefix, id, schema, role, state) values (%s, %s, %s, %s, %s) returning pg_catalog.to_json(created_at)",
+		tenantsTable, literal(n.Set.Prefix), literal(n.ID), literal(n.Schema), nullable(role), literal(string(state)))
 }
 
 // createAtOnce makes the tenant in one transaction.
 func (r *Runner) createAtOnce(ctx context.Context, f *facts, n NewTenant, from *Tenant) (*Tenant, error) {
-	t := &Tenant{ID: n.ID, Schema: n.Schema, State: TenantActive, Versions: make(map[string]string)}
+	t := &Tenant{ID: n.ID, Prefix: n.Set.Prefix, Schema: n.Schema, State: TenantActive, Versions: make(map[string]string)}
 	var last *PrivilegeError // what to say when the last message is refused
-	err := r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
+	err := r.changeTenants(ctx, &n.Set, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
 		if err := n.free(c); err != nil {
 			return nil, err
 		}
@@ -295,7 +295,7 @@ func (c *tenantChange) fill(ctx context.Context, t Target, results []*pgconn.Res
 // createInSteps makes the tenant where one transaction does not do.
 func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Tenant, from *Tenant) (*Tenant, error) {
 	if t == nil {
-		err := r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
+		err := r.changeTenants(ctx, &n.Set, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
 			if err := n.free(c); err != nil {
 				return nil, err
 			}
@@ -314,7 +314,7 @@ func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Te
 	}
 	role, err := r.fillInSteps(ctx, n)
 	if err == nil {
-		err = r.changeTenants(ctx, f, []string{n.ID}, n.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
+		err = r.changeTenants(ctx, &n.Set, f, []string{n.ID}, n.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
 			t, err := c.one(n.ID)
 			switch {
 			case err != nil:
@@ -327,20 +327,20 @@ func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Te
 					return nil, err
 				}
 			}
-			return []string{fmt.Sprintf("update %s set state = %s, role = %s where id = %s",
-				tenantsTable, literal(string(TenantActive)), nullable(role), literal(n.ID))}, nil
+			return []string{fmt.Sprintf("update %s set state = %s, role = %s where schema = %s",
+				tenantsTable, literal(string(TenantActive)), nullable(role), literal(n.Schema))}, nil
 		})
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrTenantNotFound) {
 		// Nothing of it is left, unless that fails, too: then it is Creating still.
-		if dropErr := r.dropTenant(ctx, n.ID, TenantCreating); dropErr != nil && !errors.Is(dropErr, ErrTenantNotFound) {
+		if dropErr := r.dropTenant(ctx, &n.Set, n.ID, TenantCreating); dropErr != nil && !errors.Is(dropErr, ErrTenantNotFound) {
 			err = &unfinishedError{err, dropErr}
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	t, _, err = r.tenant(ctx, n.ID)
+	t, _, err = r.tenant(ctx, &n.Set, n.ID)
 	return t, err
 }
 
@@ -375,7 +375,7 @@ func (r *Runner) fillInSteps(ctx context.Context, n NewTenant) (role string, err
 func (r *Runner) adoptSchema(ctx context.Context, f *facts, n NewTenant) (t *Tenant, err error) {
 	role := ""
 	free := func(state TenantState) error {
-		return r.changeTenants(ctx, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
+		return r.changeTenants(ctx, &n.Set, f, []string{n.ID}, n.Schema, n.reads(), func(ctx context.Context, c *tenantChange) ([]string, error) {
 			if err := n.free(c); err != nil {
 				return nil, err
 			}
@@ -404,6 +404,6 @@ func (r *Runner) adoptSchema(ctx context.Context, f *facts, n NewTenant) (t *Ten
 	if err := free(TenantActive); err != nil {
 		return nil, err
 	}
-	t, _, err = r.tenant(ctx, n.ID)
+	t, _, err = r.tenant(ctx, &n.Set, n.ID)
 	return t, err
 }

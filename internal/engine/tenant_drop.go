@@ -15,13 +15,13 @@ const dropAtOnce = 256
 // DropTenant drops a tenant's schema with all that is in it, what the ledger has of it, its role and its row, in one
 // transaction; in several where the server's table of locks is too small for it. It is refused when objects of other
 // schemas depend on the tenant's.
-func (r *Runner) DropTenant(ctx context.Context, id string) error {
-	return r.dropTenant(ctx, id, "")
+func (r *Runner) DropTenant(ctx context.Context, set *TenantSet, id string) error {
+	return r.dropTenant(ctx, set, id, "")
 }
 
 // dropTenant drops a tenant; where a state is given, only one that is in it.
-func (r *Runner) dropTenant(ctx context.Context, id string, only TenantState) error {
-	t, f, err := r.tenant(ctx, id)
+func (r *Runner) dropTenant(ctx context.Context, set *TenantSet, id string, only TenantState) error {
+	t, f, err := r.tenant(ctx, set, id)
 	if err != nil || only != "" && t.State != only {
 		return err
 	}
@@ -29,38 +29,38 @@ func (r *Runner) dropTenant(ctx context.Context, id string, only TenantState) er
 		return err
 	}
 	if t.State != TenantDropping {
-		err = r.dropSchema(ctx, f, t, only)
+		err = r.dropSchema(ctx, set, f, t, only)
 		if !outOfLocks(err) {
 			return err
 		}
-		err = r.changeTenants(ctx, f, []string{id}, t.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
+		err = r.changeTenants(ctx, set, f, []string{id}, t.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
 			now, err := c.one(id)
 			if err != nil || only != "" && now.State != only {
 				return []string{"select"}, err
 			}
 			t.State = TenantDropping
-			return []string{setState(id, TenantDropping)}, nil
+			return []string{setState(t.Schema, TenantDropping)}, nil
 		})
 		if err != nil || t.State != TenantDropping {
 			return err
 		}
 	}
 	for n := dropAtOnce; ; {
-		left, err := r.dropTables(ctx, f, t, n)
+		left, err := r.dropTables(ctx, set, f, t, n)
 		switch {
 		case outOfLocks(err) && n > 1:
 			n /= 4
 		case err != nil:
 			return err
 		case !left:
-			return r.dropSchema(ctx, f, t, "")
+			return r.dropSchema(ctx, set, f, t, "")
 		}
 	}
 }
 
-func (r *Runner) dropSchema(ctx context.Context, f *facts, t *Tenant, only TenantState) error {
+func (r *Runner) dropSchema(ctx context.Context, set *TenantSet, f *facts, t *Tenant, only TenantState) error {
 	reads := []string{requirers(t.Schema, true), dependents(literal(t.Schema))}
-	return r.changeTenants(ctx, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
+	return r.changeTenants(ctx, set, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		now, err := c.one(t.ID)
 		switch {
 		case err != nil:
@@ -79,7 +79,7 @@ func (r *Runner) dropSchema(ctx context.Context, f *facts, t *Tenant, only Tenan
 		statements := []string{
 			"drop schema if exists " + sqltemplate.Quote(t.Schema) + " cascade",
 			fmt.Sprintf("delete from %s where target_schema = %s", ledgerTable, literal(t.Schema)),
-			fmt.Sprintf("delete from %s where id = %s", tenantsTable, literal(t.ID)),
+			fmt.Sprintf("delete from %s where schema = %s", tenantsTable, literal(t.Schema)),
 		}
 		if t.Role != "" {
 			statements = append(statements, dropRole(t.Role))
@@ -97,11 +97,11 @@ func dropRole(role string) string {
 
 // dropTables drops n of a tenant's tables, the last made first, since a table that others refer to takes locks of all of
 // these, and reports whether others are left.
-func (r *Runner) dropTables(ctx context.Context, f *facts, t *Tenant, n int) (left bool, err error) {
+func (r *Runner) dropTables(ctx context.Context, set *TenantSet, f *facts, t *Tenant, n int) (left bool, err error) {
 	reads := []string{fmt.Sprintf(`select pg_catalog.format('%%I.%%I', n.nspname, c.relname) from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %s and c.relkind in ('r', 'p') order by c.relispartition desc, c.oid desc limit %d`, literal(t.Schema), n)}
-	err = r.changeTenants(ctx, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
+	err = r.changeTenants(ctx, set, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		tables := texts(c.extra[0])
 		left = len(tables) > 0
 		if !left {

@@ -13,8 +13,8 @@ import (
 
 // RenameTenant gives a tenant another id, and its schema and role the names that go with it, in one transaction.
 // Functions that name the schema are made anew; whatever else has its name in its text is an error.
-func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) (*Tenant, error) {
-	t, f, err := r.tenant(ctx, id)
+func (r *Runner) RenameTenant(ctx context.Context, set *TenantSet, id, newID, newSchema string) (*Tenant, error) {
+	t, f, err := r.tenant(ctx, set, id)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) 
 	if id == newID {
 		ids = ids[:1]
 	}
-	err = r.changeTenants(ctx, f, ids, old, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
+	err = r.changeTenants(ctx, set, f, ids, old, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		if t, err = c.one(id); err != nil {
 			return nil, err
 		}
@@ -49,7 +49,7 @@ func (r *Runner) RenameTenant(ctx context.Context, id, newID, newSchema string) 
 		case iso.Schema && newSchema != old:
 			return nil, fmt.Errorf("%w: schema %q is there", ErrTenantExists, newSchema)
 		case newSchema == old:
-			return []string{fmt.Sprintf("update %s set id = %s where id = %s", tenantsTable, literal(newID), literal(id))}, nil
+			return []string{fmt.Sprintf("update %s set id = %s where schema = %s", tenantsTable, literal(newID), literal(old))}, nil
 		}
 		if err := refuseRequirers(c.extra[2]); err != nil {
 			return nil, err
@@ -94,8 +94,8 @@ func (c *tenantChange) rename(ctx context.Context, t *Tenant, newID, newSchema s
 	}
 	return append(statements,
 		fmt.Sprintf("update %s set target_schema = %s where target_schema = %s", ledgerTable, literal(newSchema), literal(old)),
-		fmt.Sprintf("update %s set id = %s, schema = %s, role = %s where id = %s",
-			tenantsTable, literal(newID), literal(newSchema), nullable(t.Role), literal(t.ID))), nil
+		fmt.Sprintf("update %s set id = %s, schema = %s, role = %s where schema = %s",
+			tenantsTable, literal(newID), literal(newSchema), nullable(t.Role), literal(old))), nil
 }
 
 // renamed puts the new name of a schema into a function: where the old one is quoted, as placeholders have it, where it

@@ -47,7 +47,7 @@ func (n *NewTenant) strangers() string {
 	return fmt.Sprintf(`select distinct 'module ' || module from %s where target_schema = %s and state <> 'failed' and module <> all (%s::text[])
 union all select 'extension ' || e.extname from pg_catalog.pg_namespace s join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_namespace'::regclass
     and d.objid = s.oid and d.deptype = 'e' join pg_catalog.pg_extension e on e.oid = d.refobjid where s.nspname = %[2]s order by 1 limit 20`,
-		ledgerTable, literal(n.Schema), arrayLiteral(n.Own))
+		ledgerTable, literal(n.Schema), arrayLiteral(n.Set.Modules))
 }
 
 // adoptable is an error for a schema that is, or may be, somebody else's, too: a tenant can be dropped.

@@ -66,9 +66,10 @@ type Report struct {
 type Module struct {
 	pgdbm.Module
 	Aliases map[string]string // schemas of modules that it requires
-	// OfTenants says that it is in the schema of each tenant, and Siblings which of
-	// the modules that it requires are there, too. Schema is empty then.
+	// OfTenants says that it is in the schema of each tenant of Prefix, and Siblings
+	// which of the modules that it requires are there, too. Schema is empty then.
 	OfTenants bool
+	Prefix    string
 	Siblings  []string
 	// Flags are those of "pgdbm migrate" that mean it, for fixes to paste.
 	Flags string

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/doctor"
+	"github.com/pgdbm/pgdbm/tenant"
 )
 
 func modules(ms ...pgdbm.Module) (list []doctor.Module) {
@@ -86,4 +87,23 @@ func TestWhoMayNotMigrateIsToldWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	one(t, r, "module-pending", "more", doctor.Warning)
+}
+
+func TestAModuleOfTenantsIsThatOfThePrefix(t *testing.T) {
+	t.Parallel()
+	s := start(t, healthy)
+	_, url := create(t, s, "")
+	pool, _ := furnish(t, url)
+	others, err := tenant.New(pool, tenant.Config{Modules: []pgdbm.Module{module("blog", "001_posts.sql", "CREATE TABLE {{tables.posts}} (id int)")}, Prefix: "other_"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := others.Create(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	notes := module("notes", "001_notes.sql", "CREATE TABLE {{tables.notes}} (id serial PRIMARY KEY, text text)")
+	r := look(t, url, doctor.Options{Modules: []doctor.Module{{Module: notes, OfTenants: true, Prefix: "tenant_"}}, Verify: true})
+	if len(r.Findings) > 0 {
+		t.Errorf("%+v", r.Findings)
+	}
 }

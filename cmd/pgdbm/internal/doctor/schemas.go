@@ -40,7 +40,7 @@ where t.state in ('active', 'suspended') and not exists (select from pg_catalog.
 		for _, r := range rows {
 			gone[r.Schema] = true
 			found = append(found, Finding{Code: "schema-gone", Severity: Error, Where: "tenant " + literal(r.ID), Kind: "tenant",
-				What: fmt.Sprintf("its schema %s is gone", sqltemplate.Quote(r.Schema)), Fix: Fix{SQL: forget(r.ID, r.Schema)}})
+				What: fmt.Sprintf("its schema %s is gone", sqltemplate.Quote(r.Schema)), Fix: Fix{SQL: forget(r.Schema)}})
 		}
 	}
 	if ok, err := l.own(l.ledger); err != nil || !ok {
@@ -61,8 +61,8 @@ where not exists (select from pg_catalog.pg_namespace n where n.nspname = m.targ
 }
 
 // forget removes what is recorded of a tenant.
-func forget(id, schema string) string {
-	return fmt.Sprintf("BEGIN; DELETE FROM pgdbm.migrations WHERE target_schema = %s; DELETE FROM pgdbm.tenants WHERE id = %s; COMMIT;", literal(schema), literal(id))
+func forget(schema string) string {
+	return fmt.Sprintf("BEGIN; DELETE FROM pgdbm.migrations WHERE target_schema = %s; DELETE FROM pgdbm.tenants WHERE schema = %[1]s; COMMIT;", literal(schema))
 }
 
 // schemasUnowned finds schemas that no module and no tenant is recorded in, in a
@@ -165,7 +165,7 @@ from pgdbm.tenants where state in ('creating', 'dropping') and created_at <= pg_
 	for _, r := range rows {
 		f := Finding{Code: "tenant-unfinished", Severity: Warning, Where: "tenant " + literal(r.ID), Kind: r.State,
 			What: fmt.Sprintf("its creation began %s ago and has not ended; the program that asks for it again goes on. The SQL discards it", age(seconds(r.Seconds))),
-			Fix:  Fix{SQL: discard(r.ID, r.Schema)}}
+			Fix:  Fix{SQL: discard(r.Schema)}}
 		if r.State == "dropping" {
 			f.What = "it was to be dropped, and is not quite; the program that drops it again goes on, and so does the SQL"
 		}
@@ -175,8 +175,8 @@ from pgdbm.tenants where state in ('creating', 'dropping') and created_at <= pg_
 }
 
 // discard drops a tenant that was never there or is not to be.
-func discard(id, schema string) string {
-	return strings.Replace(forget(id, schema), "BEGIN;", fmt.Sprintf("BEGIN; DROP SCHEMA IF EXISTS %s CASCADE;", sqltemplate.Quote(schema)), 1)
+func discard(schema string) string {
+	return strings.Replace(forget(schema), "BEGIN;", fmt.Sprintf("BEGIN; DROP SCHEMA IF EXISTS %s CASCADE;", sqltemplate.Quote(schema)), 1)
 }
 
 // migrationsUnfinished finds versions that stopped half-way. One that is running
