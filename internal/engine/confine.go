@@ -70,7 +70,7 @@ func (t *Target) staysInside(ctx context.Context, s *session) error {
 	if len(what[t.Schema]) > 0 {
 		return reachError(t.Schema, what[t.Schema])
 	}
-	return nil
+	return s.closeViews(ctx, map[string]string{t.Schema: t.Confined.Role})
 }
 
 // reaching returns what reaches beyond schemas, which are given with the names of their roles or "". Where it is what

@@ -254,7 +254,7 @@ func (w *fleetWorker) stayInside(ctx context.Context, roles map[string]string, r
 	for schema, what := range bad {
 		return reachError(schema, what) // each is told by its own migration
 	}
-	return nil
+	return w.session.closeViews(ctx, roles)
 }
 
 // statements are what a schema needs: to exist, to be first in the search path, and its files.

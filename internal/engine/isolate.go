@@ -38,6 +38,8 @@ type isolationFacts struct {
 	Owns     bool         `json:"owns"` // the role has all rights of the schema's owner
 	Schema   bool         `json:"schema"`
 	Granted  bool         `json:"granted"` // all that grantsIn would grant
+	Open     bool         `json:"open"`    // there are views that the role may write and should not
+	Others   []string     `json:"others"`  // roles of other schemas that have privileges in the schema
 	Missing  []string     `json:"missing"` // logins that may not take the role
 	Reads    []readsFacts `json:"reads"`
 	Reach    []string     `json:"reach"` // what depends on other schemas
@@ -52,7 +54,7 @@ type readsFacts struct {
 }
 
 func (f *isolationFacts) complete() bool {
-	return f.Granted && len(f.Missing) == 0 &&
+	return f.Granted && !f.Open && len(f.Others) == 0 && len(f.Missing) == 0 &&
 		!slices.ContainsFunc(f.Reads, func(q readsFacts) bool { return !q.Granted || !q.Member })
 }
 
@@ -172,6 +174,12 @@ func (i Isolation) statements(f *isolationFacts) []string {
 		}
 		statements = append(statements, grants...)
 	}
+	if !f.Granted || f.Open {
+		statements = append(statements, closeViews(map[string]string{i.Schema: f.Role}))
+	}
+	for _, other := range f.Others {
+		statements = append(statements, revokesIn(i.Schema, other)...)
+	}
 	for _, q := range f.Reads {
 		if !q.Exists {
 			statements = append(statements, createRole(q.Role, "reads", f.Database, q.Schema)...)
@@ -194,8 +202,9 @@ func (i Isolation) factsQuery() string {
 	}
 	schema := literal(i.Schema)
 	granted, outside := i.granted(), "("+reach(i.Schema, i.Reads)+")"
+	open, others := "exists ("+openViewsOf(map[string]string{i.Schema: i.Role})+")", "("+othersIn("r.ns", "r.oid", i.Schema)+")"
 	if i.New {
-		granted, outside = "false", "null"
+		granted, open, others, outside = "false", "false", "null", "null"
 	}
 	return `with n as materialized (select ` + role + ` as role,
     (select oid from pg_catalog.pg_namespace where nspname = ` + schema + `) as ns,
@@ -207,7 +216,7 @@ select pg_catalog.json_build_object(
 'database', pg_catalog.current_database(), 'version', version, 'recovery', pg_catalog.pg_is_in_recovery(),
 'user', current_user, 'role', role, 'exists', oid is not null,
 'schema', ns is not null, 'owns', coalesce((select pg_catalog.pg_has_role(r.oid, nspowner, 'member') from pg_catalog.pg_namespace where oid = r.ns), false),
-'granted', ` + granted + `,
+'granted', ` + granted + `, 'open', ` + open + `, 'others', ` + others + `,
 'missing', (select pg_catalog.json_agg(l.login) from pg_catalog.unnest(` + arrayLiteral(i.Logins) + `::text[] || session_user::text) l (login)
     where not coalesce((select rolsuper from pg_catalog.pg_roles where rolname = l.login), false)
     and (oid is null or not pg_catalog.pg_has_role(l.login, oid, case when version >= 160000 then 'SET' else 'MEMBER' end))),
@@ -227,9 +236,13 @@ func (i Isolation) granted() string {
 	return `oid is not null and ns is not null and ` + usage + `
     and not (` + lacksOn("r.oid", "r.ns") + `)
     and not exists (select from (` + madeIn("r.ns") + `) m (class, id) join pg_catalog.pg_class c on c.oid = m.id
-        where m.class = 'pg_catalog.pg_class'::regclass and case when c.relkind = 'S' then not pg_catalog.has_sequence_privilege(r.oid, c.oid, 'usage') end)
+        where m.class = 'pg_catalog.pg_class'::regclass and case when c.relkind = 'S'
+            then not (pg_catalog.has_sequence_privilege(r.oid, c.oid, 'usage') and pg_catalog.has_sequence_privilege(r.oid, c.oid, 'update')) end)
+    and not exists (select from (` + madeIn("r.ns") + `) m (class, id)
+        where m.class = 'pg_catalog.pg_proc'::regclass and not pg_catalog.has_function_privilege(r.oid, m.id, 'execute'))
     and exists (select from pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) x
-        where d.defaclnamespace = r.ns and d.defaclobjtype = 'r' and x.grantee = r.oid)`
+        where d.defaclnamespace = r.ns and d.defaclobjtype = 'r' and x.grantee = r.oid
+        and d.defaclrole = (select oid from pg_catalog.pg_roles where rolname = current_user))`
 }
 
 // readers is a FROM item of the schemas to read with their roles' names.

@@ -32,7 +32,9 @@ bad (home, text) as (select f.home, case f.class when 'pg_catalog.pg_rewrite'::r
     else pg_catalog.pg_describe_object(f.class, f.id, 0) end || ' depends on ' || pg_catalog.pg_describe_object(f.refclassid, f.refobjid, 0)
     || ' of schema ' || n.nspname
     from found f join pg_catalog.pg_namespace n on n.oid = f.namespace
-    where f.namespace <> f.home and f.namespace not in (select oid from free)
+    where f.namespace <> f.home and (f.namespace not in (select oid from free) or f.class = 'pg_catalog.pg_rewrite'::regclass
+        and f.refclassid = 'pg_catalog.pg_class'::regclass and n.nspname not in ('pg_catalog', 'information_schema')
+        and (select r.ev_type <> '1' from pg_catalog.pg_rewrite r where r.oid = f.id)) -- what a rule writes it writes as the owner
     and not (n.nspname = 'public' and f.refclassid <> 'pg_catalog.pg_class'::regclass)
     and not exists (select from pg_catalog.pg_depend e where e.classid = f.refclassid and e.objid = f.refobjid and e.deptype = 'e')
     union all select m.home, pg_catalog.pg_describe_object(m.class, m.id, 0) || ' is SECURITY DEFINER'

@@ -32,7 +32,7 @@ func roleName(kind, schema string) string {
 // migration's tables are the current user's; with the default privileges no grant needs to follow it.
 func grantsIn(schema, role string) []string {
 	schema, role = sqltemplate.Quote(schema), sqltemplate.Quote(role)
-	const tables, sequences = "select, insert, update, delete, truncate", "usage, select"
+	const tables, sequences = "select, insert, update, delete, truncate", "usage, select, update"
 	return []string{
 		"grant usage on schema " + schema + " to " + role,
 		"grant " + tables + " on all tables in schema " + schema + " to " + role,
@@ -52,6 +52,32 @@ func readsIn(schema, role string) []string {
 		"grant select on all tables in schema " + schema + " to " + role,
 		"alter default privileges in schema " + schema + " grant select on tables to " + role,
 	}
+}
+
+// othersIn selects, as a JSON array or NULL, the roles that this program made for other schemas and that have privileges
+// in this one, as a copy of a schema brings along. namespace and role are expressions for oids.
+func othersIn(namespace, role, schema string) string {
+	return fmt.Sprintf(`select pg_catalog.json_agg(g.rolname order by g.rolname) from pg_catalog.pg_roles g where g.oid in (
+    select x.grantee from pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) x where n.oid = %[1]s
+    union select x.grantee from (%[2]s) m join pg_catalog.pg_class c on c.oid = m.objid, pg_catalog.aclexplode(c.relacl) x
+        where m.classid = 'pg_catalog.pg_class'::regclass
+    union select x.grantee from (%[2]s) m join pg_catalog.pg_proc p on p.oid = m.objid, pg_catalog.aclexplode(p.proacl) x
+        where m.classid = 'pg_catalog.pg_proc'::regclass
+    union select x.grantee from pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) x where d.defaclnamespace = %[1]s)
+and g.oid is distinct from %[3]s and g.rolname <> %[4]s
+and pg_catalog.shobj_description(g.oid, 'pg_authid') like 'pgdbm: %% schema %% of database %%'`,
+		namespace, madeIn(namespace), role, roleName(readerRole, schema))
+}
+
+// revokesIn are the statements that take from a role all that it may do in a schema.
+func revokesIn(schema, role string) []string {
+	schema, role = sqltemplate.Quote(schema), sqltemplate.Quote(role)
+	statements := []string{"revoke all on schema " + schema + " from " + role}
+	for _, what := range []string{"tables", "sequences", "routines"} {
+		statements = append(statements, "revoke all on all "+what+" in schema "+schema+" from "+role,
+			"alter default privileges in schema "+schema+" revoke all on "+what+" from "+role)
+	}
+	return statements
 }
 
 // createRole are the statements that make a role which nobody logs in as.
@@ -81,8 +107,13 @@ func tablesWithout(role, namespace, privilege, kinds string) string {
 }
 
 // lacksOn is an expression for whether a role lacks what grantsIn grants on tables of a schema, both given as above.
+// Some views it may only read.
 func lacksOn(role, namespace string) string {
-	return "exists (" + tablesWithout(role, namespace, "select", "rpvmf") + ") or exists (" + tablesWithout(role, namespace, "insert", "rpvf") + ")"
+	lacks := "exists (" + tablesWithout(role, namespace, "select", "rpvmf") + ")"
+	for _, privilege := range []string{"insert", "update", "delete", "truncate"} {
+		lacks += " or exists (" + tablesWithout(role, namespace, privilege, "rpf") + ")"
+	}
+	return lacks
 }
 
 func quoteKinds(kinds string) string {

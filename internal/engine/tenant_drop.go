@@ -88,11 +88,35 @@ func (r *Runner) dropSchema(ctx context.Context, set *TenantSet, f *facts, t *Te
 	})
 }
 
-// dropRole drops a role whose privileges have gone with its schema. One that has others, in another database say, stays:
-// nobody can log in as it.
+// dropRole drops a role whose schema is gone, with what it owns, which are large objects mostly, and with what it was
+// granted elsewhere in the database. One that has more, in another database say, stays: nobody can log in as it.
 func dropRole(role string) string {
-	return "do " + literal(fmt.Sprintf(`begin drop role if exists %s; exception when dependent_objects_still_exist or insufficient_privilege then null; end`,
-		sqltemplate.Quote(role)))
+	return "do " + literal(fmt.Sprintf(`declare
+    before text := pg_catalog.current_setting('role'); r name := %s; it text;
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = r) then return; end if;
+    begin
+        for it in select case d.classid
+            when 'pg_catalog.pg_namespace'::regclass then (select pg_catalog.format('revoke all on schema %%I', nspname) from pg_catalog.pg_namespace where oid = d.objid)
+            when 'pg_catalog.pg_proc'::regclass then 'revoke all on routine ' || d.objid::regprocedure
+            when 'pg_catalog.pg_largeobject'::regclass then 'revoke all on large object ' || d.objid
+            when 'pg_catalog.pg_class'::regclass then (select 'revoke all on ' || case relkind when 'S' then 'sequence ' else '' end || oid::regclass from pg_catalog.pg_class where oid = d.objid)
+            when 'pg_catalog.pg_default_acl'::regclass then (select pg_catalog.format('alter default privileges for role %%I%%s revoke all on %%s', o.rolname, ' in schema ' || pg_catalog.quote_ident(n.nspname),
+                case a.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'routines' when 'T' then 'types' else 'schemas' end)
+                from pg_catalog.pg_default_acl a join pg_catalog.pg_roles o on o.oid = a.defaclrole left join pg_catalog.pg_namespace n on n.oid = a.defaclnamespace where a.oid = d.objid) end
+            from pg_catalog.pg_shdepend d where d.refclassid = 'pg_catalog.pg_authid'::regclass and d.deptype = 'a'
+            and d.refobjid = (select oid from pg_catalog.pg_roles where rolname = r)
+            and d.dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
+        loop
+            if it is not null then execute pg_catalog.format('%%s from %%I', it, r); end if;
+        end loop;
+        perform pg_catalog.set_config('role', r, true);
+        execute pg_catalog.format('drop owned by %%I', r);
+        perform pg_catalog.set_config('role', before, true);
+        execute pg_catalog.format('drop role %%I', r);
+    exception when dependent_objects_still_exist or insufficient_privilege then null;
+    end;
+end`, literal(role)))
 }
 
 // dropTables drops n of a tenant's tables, the last made first, since a table that others refer to takes locks of all of

@@ -159,7 +159,8 @@ func tenantGrants(ctx context.Context, l *look) (found []Finding, err error) {
 ), m as materialized (
 	select t.id, c.relname::text, c.relkind = 'S' as seq from t join pg_catalog.pg_class c on c.relnamespace = t.ns
 	where t.ro is not null and case when c.relkind = 'S' then not pg_catalog.has_sequence_privilege(t.ro, c.oid, 'usage')
-		when c.relkind in ('r', 'p', 'v', 'f') then not (pg_catalog.has_table_privilege(t.ro, c.oid, 'select') and pg_catalog.has_table_privilege(t.ro, c.oid, 'insert')
+		when c.relkind = 'v' then not pg_catalog.has_table_privilege(t.ro, c.oid, 'select') -- one on other schemas it may only read
+		when c.relkind in ('r', 'p', 'f') then not (pg_catalog.has_table_privilege(t.ro, c.oid, 'select') and pg_catalog.has_table_privilege(t.ro, c.oid, 'insert')
 			and pg_catalog.has_table_privilege(t.ro, c.oid, 'update') and pg_catalog.has_table_privilege(t.ro, c.oid, 'delete'))
 		when c.relkind = 'm' then not pg_catalog.has_table_privilege(t.ro, c.oid, 'select') end
 ), l as (select id, count(*) filter (where not seq) as tables, count(*) filter (where seq) as sequences, min(relname) filter (where not seq) as "table" from m group by id),
