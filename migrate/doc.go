@@ -66,8 +66,9 @@
 // Where none of these versions is recorded it runs in their place; where the last
 // of them is, it is recorded without running. In a schema in between, the files
 // that it replaces must still be there and run first. One of them that has not run
-// where others have is out of order, as it would be without the squash file. The
-// command pgdbm migrate squash writes and checks one.
+// where others have is out of order, as it would be without the squash file. No file
+// may be numbered between them and it. The command pgdbm migrate squash writes and
+// checks one.
 //
 // Migrations in Go, [pgdbm.GoMigration], run among the files by their versions.
 //

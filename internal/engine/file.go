@@ -124,6 +124,9 @@ func SortFiles(module string, files []*File) ([]*File, error) {
 				Err: fmt.Errorf("version %s is also that of %s", f.Version, before.Name)}
 		}
 	}
+	if err := checkBetween(module, files); err != nil {
+		return nil, err
+	}
 	return files, nil
 }
 

@@ -13,7 +13,10 @@ import (
 // in their place; where the last of them is, it is recorded without running.
 
 // span is a range of versions, both ends in it.
-type span struct{ from, to int64 }
+type span struct {
+	from, to int64
+	offset   int // of the directive
+}
 
 func (s *span) has(n int64) bool { return s.from <= n && n <= s.to }
 
@@ -37,7 +40,28 @@ func (f *File) parseReplaces(d sqltemplate.Directive) error {
 	case to >= f.number:
 		return at(d.Offset, "directive pgdbm:replaces: version %d is not lower than that of the file, %s", to, f.Version)
 	}
-	f.replaces = &span{from, to}
+	f.replaces = &span{from, to, d.Offset}
+	return nil
+}
+
+// checkBetween refuses a file whose number is between the versions that a squash file replaces and its own: a new schema
+// would get it before what it was written after. It may be, where a later squash file stands for both.
+func checkBetween(module string, files []*File) error {
+	for _, f := range files {
+		if f.replaces == nil {
+			continue
+		}
+		for _, g := range files {
+			if g.number <= f.replaces.to || g.number >= f.number {
+				continue
+			}
+			if !slices.ContainsFunc(files, func(h *File) bool { return h.replaces != nil && h.replaces.has(f.number) && h.replaces.has(g.number) }) {
+				return f.located(module, "", at(f.replaces.offset, "directive pgdbm:replaces: %s is numbered between versions %d to %d, which it replaces,"+
+					" and itself, so that a new schema would get it first; replace it too (%[2]d-%[4]d), or give it a number above %[5]d",
+					g.Name, f.replaces.from, f.replaces.to, g.number, f.number))
+			}
+		}
+	}
 	return nil
 }
 

@@ -179,6 +179,32 @@ func TestLoadRefusesSquashFilesThatCannotBe(t *testing.T) {
 	}
 }
 
+// In a new schema it would run before what the squash file makes, and everywhere else after it.
+func TestLoadRefusesAFileBetweenASquashFileAndWhatItReplaces(t *testing.T) {
+	t.Parallel()
+	const squash, one = "-- a\n-- pgdbm:replaces 1-3\nselect 1", "select 1"
+	want := "migrate app/006_squash.sql:2:1: directive pgdbm:replaces: 005_more.sql is numbered between versions 1 to 3, which it replaces, and itself," +
+		" so that a new schema would get it first; replace it too (1-5), or give it a number above 6"
+	for _, files := range [][]string{
+		{"005_more.sql", one, "006_squash.sql", squash},
+		{"001_a.sql", one, "003_a.sql", one, "005_more.sql", one, "006_squash.sql", squash, "007_x.sql", one},
+	} {
+		if _, err := engine.Load("app", mapFS(files...)); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+	for _, files := range [][]string{
+		{"006_squash.sql", squash},
+		{"006_squash.sql", squash, "007_more.sql", one, "R__a.sql", one},
+		// The later one stands for both.
+		{"005_more.sql", one, "006_squash.sql", squash, "007_again.sql", "-- pgdbm:replaces 1-6\nselect 1"},
+	} {
+		if _, err := engine.Load("app", mapFS(files...)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestASquashFileHidesNoVersionThatHasNotRun(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
