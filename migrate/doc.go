@@ -55,8 +55,8 @@
 //
 // When two programs with the same versions start beside each other, the one that
 // starts last has its text in effect: what both use should suit both. One whose
-// versions are older than the database's leaves the text that is recorded, with a
-// warning. A file that is no more leaves what it made, and its row. After [Down]
+// versions are older than the database's applies none of them, and warns of those
+// whose text is not in effect. A file that is no more leaves what it made, and its row. After [Down]
 // all of them are applied again.
 //
 // A squash file stands for many files before it, which may then be deleted:

@@ -74,7 +74,7 @@ const (
 	Ahead     State = "ahead"     // recorded, newer than all files: a newer program was here
 	Conflict  State = "conflict"  // another schema has it with other statements: refused
 	Replaced  State = "replaced"  // a squash file stands for it
-	Outdated  State = "outdated"  // a repeatable file that changed since it was applied; pending unless a version is Ahead
+	Outdated  State = "outdated"  // a repeatable file whose text is not in effect; pending unless a version is Ahead
 	Gone      State = "gone"      // a repeatable file that was applied and is no more; what it made stays
 )
 
@@ -210,17 +210,12 @@ type StatusResult struct {
 	Warnings []Warning
 	// Problem is why [Up] would refuse to run, or nil.
 	Problem error
+
+	pending bool
 }
 
 // Pending reports whether [Up] has something to apply.
-func (s *StatusResult) Pending() bool {
-	for _, v := range s.Versions {
-		if v.State == Pending || v.State == Failed || v.State == Running {
-			return true
-		}
-	}
-	return false
-}
+func (s *StatusResult) Pending() bool { return s.pending }
 
 // Version is one version of a module in a schema.
 type Version struct {
@@ -245,7 +240,7 @@ func Status(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, _ *StatusOptions)
 		return nil, bridge.PublicError(err)
 	}
 	status := &StatusResult{Module: t.Module, Schema: t.Schema, Warnings: warnings(p.Warnings),
-		Versions: versionsOf(p), Problem: bridge.PublicError(p.Err())}
+		Versions: versionsOf(p), Problem: bridge.PublicError(p.Err()), pending: len(p.Pending) > 0}
 	return status, nil
 }
 

@@ -158,6 +158,35 @@ func TestAFailedFileIsRecordedAndWhatCameBeforeItIsReported(t *testing.T) {
 	}
 }
 
+func TestStatusSaysWhetherSomethingIsPendingAsPlanDoes(t *testing.T) {
+	t.Parallel()
+	db := handle(t, "app")
+	module := func(view string, more ...string) pgdbm.Module {
+		return pgdbm.Module{Name: "app", Files: files(append([]string{"1_a.sql", createA, "R__v.sql", view}, more...)...)}
+	}
+	const view = "CREATE OR REPLACE VIEW {{tables.v}} AS SELECT 1 AS one"
+	if _, err := migrate.Up(t.Context(), db, module(view), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := migrate.Up(t.Context(), db, module(view, "2_b.sql", "SELECT 1/0"), nil); err == nil {
+		t.Fatal("no error")
+	}
+	for name, m := range map[string]pgdbm.Module{
+		"as it was, and a file that failed is gone": module(view),
+		"a changed view":                            module(view + " WHERE true"),
+		"a file that failed":                        module(view, "2_b.sql", "SELECT 1"),
+	} {
+		plan, err := migrate.Plan(t.Context(), db, m, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, err := migrate.Status(t.Context(), db, m, nil)
+		if err != nil || status.Pending() != (len(plan.Pending) > 0) {
+			t.Errorf("%s: status says %t, plan %v, %v", name, status.Pending(), plan.Pending, err)
+		}
+	}
+}
+
 func TestStatusShowsWhatUpRefuses(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -25,7 +25,7 @@ const (
 	Ahead    State = "ahead"    // recorded, no file, above all files: a newer program was here
 	Conflict State = "conflict" // another schema has the version with other statements
 	Replaced State = "replaced" // a squash file stands for it
-	Outdated State = "outdated" // a repeatable file that has changed since it was applied; pending unless a version is Ahead
+	Outdated State = "outdated" // a repeatable file whose text is not in effect; pending unless a version is Ahead
 	Gone     State = "gone"     // a repeatable file that is recorded and is no more
 )
 

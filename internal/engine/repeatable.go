@@ -109,10 +109,17 @@ func (b *planner) repeatable(f *File, e *Entry) {
 	default:
 		step.State = e.State
 	}
-	if step.State == Outdated && b.ahead { // what is there may be what the newer program cannot do without
-		b.warn(step, "not applied, since a newer program has applied another text")
-	} else if step.State == Pending || step.State == Failed || step.State == Outdated {
+	switch pending := step.State == Pending || step.State == Failed || step.State == Outdated; {
+	case !pending:
+	case !b.ahead:
 		b.plan.Pending = append(b.plan.Pending, f)
+	case e == nil: // the newer program has done away with it, and maybe with what it is made of
+		step.State = Outdated
+		b.warn(step, "not applied, since a newer program has been here without it")
+	case step.State == Failed:
+		b.warn(step, "not applied, since a newer program has been here, which will")
+	default: // what is there may be what the newer program cannot do without
+		b.warn(step, "not applied, since a newer program has applied another text")
 	}
 	b.add(step)
 }
