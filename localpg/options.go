@@ -15,8 +15,8 @@ type Options struct {
 	Fetch bool
 
 	// Shared lets Start join a server that runs already, of this user and with
-	// the same programs, Durable, TCP and Settings, which also was started with
-	// Shared; otherwise one is started that others may join. It ends within a
+	// the same folder of programs, Durable, TCP and Settings, which also was
+	// started with Shared; otherwise one is started that others may join. It ends within a
 	// second after the last of its users has stopped it or ended.
 	Shared bool
 

@@ -114,10 +114,11 @@ func (h *hold) leave() error {
 	return h.fifo.Close()
 }
 
-// sharedKey is of all that makes servers interchangeable.
-func sharedKey(c cluster, o Options) string {
+// sharedKey is of all that makes servers interchangeable. Two names of one folder are two folders: whoever lists servers
+// finds those that it would join by the name.
+func sharedKey(c cluster, binDir string, o Options) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %t %s", c.key, supervisorScript, o.TCP, config(o, "", 0))
+	fmt.Fprintf(h, "%q %q %q %t %s", c.key, binDir, supervisorScript, o.TCP, config(o, "", 0))
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 

@@ -4,6 +4,7 @@ package localpg_test
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,33 @@ func TestSharedServersWithOtherOptionsAreOthers(t *testing.T) {
 	}
 	if len(urls) != 5 {
 		t.Errorf("%d servers: %v", len(urls), urls)
+	}
+}
+
+// So that "server stop" of a folder ends what "server start" of it has started, and a script can have a server of its own.
+func TestSharedServersOfOtherFoldersAreOthers(t *testing.T) {
+	t.Parallel()
+	first := share(t)
+	base, err := os.MkdirTemp("", "localpg-folder-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(base) })
+	if err := os.Chmod(base, 0o755); err != nil { // for the user who runs the server
+		t.Fatal(err)
+	}
+	folder := filepath.Join(base, "bin")
+	if err := os.Symlink(first.BinDir(), folder); err != nil {
+		t.Fatal(err)
+	}
+	o := sharedOptions(t.Name())
+	o.BinDir = folder
+	second := start(t, &o)
+	if second.ID() == first.ID() || second.BinDir() != folder {
+		t.Errorf("%s in %s, %s in %s", first.ID(), first.BinDir(), second.ID(), second.BinDir())
+	}
+	if third := start(t, &o); third.ID() != second.ID() {
+		t.Errorf("%s, and then %s", second.ID(), third.ID())
 	}
 }
 

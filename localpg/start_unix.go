@@ -35,7 +35,7 @@ func start(ctx context.Context, o Options, where place, binDir string) (*Server,
 	}
 	info := runInfo{BinDir: binDir, Version: c.version, Port: 5432, Durable: o.Durable}
 	if o.Shared {
-		info.Key = sharedKey(c, o)
+		info.Key = sharedKey(c, binDir, o)
 		unlock, err := where.account.lockShared(ctx, o.CacheDir, info.Key)
 		if err != nil {
 			return nil, err

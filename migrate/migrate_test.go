@@ -173,8 +173,8 @@ func TestStatusSaysWhetherSomethingIsPendingAsPlanDoes(t *testing.T) {
 	}
 	for name, m := range map[string]pgdbm.Module{
 		"as it was, and a file that failed is gone": module(view),
-		"a changed view":                            module(view + " WHERE true"),
-		"a file that failed":                        module(view, "2_b.sql", "SELECT 1"),
+		"a changed view":     module(view + " WHERE true"),
+		"a file that failed": module(view, "2_b.sql", "SELECT 1"),
 	} {
 		plan, err := migrate.Plan(t.Context(), db, m, nil)
 		if err != nil {

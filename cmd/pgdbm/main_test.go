@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -62,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"noconfig":       noConfig,
 			"noconsent":      noConsent,
 			"noserver":       noServer,
+			"ownprograms":    ownPrograms,
 			"query":          querySQL,
 			"sql":            execSQL,
 			"untildev":       untilDev,
@@ -125,6 +127,31 @@ func checkServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || report.ID == "" || report.URL == "" || report.Postgres == "" || report.Version != 1 {
 		ts.Fatalf("report %+v", report)
 	}
+	ts.Setenv("OWNSERVER", report.ID)
+}
+
+// ownPrograms gives PostgreSQL's programs a folder of the script's own, so that
+// the servers that it starts are no other's. They end with the script.
+func ownPrograms(ts *testscript.TestScript, neg bool, args []string) {
+	s, err := server()
+	ts.Check(err)
+	base, err := os.MkdirTemp("", "pgdbm-script-")
+	ts.Check(err)
+	folder := filepath.Join(base, "bin")
+	ts.Defer(func() {
+		servers, err := localpg.List()
+		for _, s := range servers {
+			if s.BinDir == folder {
+				err = errors.Join(err, localpg.End(context.Background(), s.ID, true))
+			}
+		}
+		if err = errors.Join(err, os.RemoveAll(base)); err != nil {
+			ts.Logf("%v", err)
+		}
+	})
+	ts.Check(os.Chmod(base, 0o755)) // for the user who runs the server
+	ts.Check(os.Symlink(s.BinDir(), folder))
+	ts.Setenv("PGDBM_POSTGRES_BIN", folder)
 }
 
 // execSQL runs SQL on the script's own database.
