@@ -22,8 +22,8 @@ func newTenantMigrate() *cobra.Command {
 		Short: "Bring all tenants up to date",
 		Long: `migrate applies what is pending to all tenants of a prefix, suspended ones
 included, module after module. It exits with 6 when some of them were not to be
-had; running it again goes on. With --check it shows what is pending, and changes
-nothing.`,
+had; running it again goes on. With --check it shows what is pending, and
+changes nothing.`,
 		Example: `  pgdbm tenant migrate --module shop
   pgdbm tenant migrate --module shop=shop/sql --module bills=bills/sql --check
   pgdbm tenant migrate --module shop --max-failures 10 --workers 8`,
