@@ -331,7 +331,10 @@ func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Te
 				tenantsTable, literal(string(TenantActive)), nullable(role), literal(n.Schema))}, nil
 		})
 	}
-	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrTenantNotFound) {
+	if err != nil && ctx.Err() == nil {
+		if _, _, gone := r.tenant(ctx, &n.Set, n.ID); errors.Is(gone, ErrTenantNotFound) {
+			return nil, gone // dropped meanwhile, under the feet of what has failed
+		}
 		// Nothing of it is left, unless that fails, too: then it is Creating still.
 		if dropErr := r.dropTenant(ctx, &n.Set, n.ID, TenantCreating); dropErr != nil && !errors.Is(dropErr, ErrTenantNotFound) {
 			err = &unfinishedError{err, dropErr}
