@@ -107,6 +107,11 @@ url = "${DATABASE_URL}"
 	return b.String()
 }
 
+type initJSON struct {
+	Paths []string `json:"paths"`
+	Next  []string `json:"next"` // commands
+}
+
 func reportInit(cmd *cobra.Command, asJSON bool, modules []string, folders map[string]string) error {
 	paths := []string{projectfile.DefaultPath}
 	for _, m := range modules {
@@ -119,10 +124,7 @@ func reportInit(cmd *cobra.Command, asJSON bool, modules []string, folders map[s
 	next = append(next, "pgdbm migrate up --all")
 	out := cmd.OutOrStdout()
 	if asJSON {
-		return writeJSON(out, struct {
-			Paths []string `json:"paths"`
-			Next  []string `json:"next"`
-		}{paths, next})
+		return writeJSON(out, initJSON{paths, next})
 	}
 	for _, p := range paths {
 		fmt.Fprintln(out, "made", p)

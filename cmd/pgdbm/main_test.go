@@ -20,9 +20,10 @@ import (
 	"github.com/pgdbm/pgdbm/pgdbmtest"
 )
 
-// The test binary runs as the command, so that scripts see its exit code.
+// The test binary runs as the command, so that scripts see its exit code, and checks
+// what --json prints.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"pgdbm": main})
+	testscript.Main(m, map[string]func(){"pgdbm": scriptMain})
 }
 
 func TestScripts(t *testing.T) {

@@ -39,13 +39,12 @@ pg_dump, of the server's version or a newer one, on the PATH.`,
 				case err != nil:
 					return fmt.Errorf("dump schema %s: %w", db.Schema(), err)
 				case output != "":
-					return replaceFile(output, text)
+					if err := replaceFile(output, text); err != nil || !f.asJSON {
+						return err
+					}
+					return writeJSON(cmd.OutOrStdout(), dumpJSON{Module: m.Name, Schema: db.Schema(), File: output})
 				case f.asJSON:
-					return writeJSON(cmd.OutOrStdout(), struct {
-						Module string `json:"module"`
-						Schema string `json:"schema"`
-						SQL    string `json:"sql"`
-					}{m.Name, db.Schema(), string(text)})
+					return writeJSON(cmd.OutOrStdout(), dumpJSON{Module: m.Name, Schema: db.Schema(), SQL: string(text)})
 				}
 				_, err = cmd.OutOrStdout().Write(text)
 				return err
@@ -55,6 +54,13 @@ pg_dump, of the server's version or a newer one, on the PATH.`,
 	f.add(cmd)
 	cmd.Flags().StringVar(&output, "output", "", "`file` to write; else stdout")
 	return cmd
+}
+
+type dumpJSON struct {
+	Module string `json:"module"`
+	Schema string `json:"schema"`
+	File   string `json:"file,omitempty"` // that of --output, which has the SQL
+	SQL    string `json:"sql,omitempty"`
 }
 
 func dumpSchema(ctx context.Context, url string, db *pgdbm.DB, m pgdbm.Module) ([]byte, error) {

@@ -68,9 +68,7 @@ It exits with 1 when it finds something of the level of --severity or above.`,
 			out := cmd.OutOrStdout()
 			switch {
 			case asJSON:
-				err = writeJSON(out, struct {
-					Findings []findingJSON `json:"findings"`
-				}{findingsJSON(found)})
+				err = writeJSON(out, lintJSON{findingsJSON(found)})
 			case asSARIF:
 				err = writeSARIF(out, found)
 			default:
@@ -94,6 +92,10 @@ It exits with 1 when it finds something of the level of --severity or above.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print SARIF 2.1.0, for code scanners")
 	return cmd
+}
+
+type lintJSON struct {
+	Findings []findingJSON `json:"findings"`
 }
 
 type findingJSON struct {

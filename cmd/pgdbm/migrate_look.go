@@ -210,30 +210,33 @@ func newMigrateHistory() *cobra.Command {
 	return cmd
 }
 
-func historyReport(module string, entries []migrate.Entry) any {
-	type entry struct {
-		Schema   string    `json:"schema"`
-		Version  string    `json:"file_version"`
-		File     string    `json:"file"`
-		State    string    `json:"state"`
-		At       time.Time `json:"at"`
-		MS       float64   `json:"ms"`
-		Actor    string    `json:"actor"`
-		Tool     string    `json:"tool"`
-		Attempts int       `json:"attempts"`
-		SQLState string    `json:"sqlstate,omitempty"`
-		Error    string    `json:"error,omitempty"`
-		Repaired string    `json:"repair_reason,omitempty"`
-	}
-	list := []entry{}
+type historyJSON struct {
+	Module  string      `json:"module"`
+	Entries []entryJSON `json:"entries"`
+}
+
+type entryJSON struct {
+	Schema   string    `json:"schema"`
+	Version  string    `json:"file_version"`
+	File     string    `json:"file"`
+	State    string    `json:"state"`
+	At       time.Time `json:"at"`
+	MS       float64   `json:"ms"`
+	Actor    string    `json:"actor"`
+	Tool     string    `json:"tool"`
+	Attempts int       `json:"attempts"`
+	SQLState string    `json:"sqlstate,omitempty"`
+	Error    string    `json:"error,omitempty"`
+	Repaired string    `json:"repair_reason,omitempty"`
+}
+
+func historyReport(module string, entries []migrate.Entry) historyJSON {
+	j := historyJSON{module, []entryJSON{}}
 	for _, e := range entries {
-		list = append(list, entry{e.Schema, e.Version, e.File, string(e.State), e.At, milliseconds(e.Duration),
+		j.Entries = append(j.Entries, entryJSON{e.Schema, e.Version, e.File, string(e.State), e.At, milliseconds(e.Duration),
 			e.Actor, e.Tool, e.Attempts, e.SQLState, e.Error, e.RepairReason})
 	}
-	return struct {
-		Module  string  `json:"module"`
-		Entries []entry `json:"entries"`
-	}{module, list}
+	return j
 }
 
 func newMigrateVerify() *cobra.Command {

@@ -17,6 +17,10 @@ import (
 // migrationName is what names of migrations are made of.
 var migrationName = regexp.MustCompile(`^[a-z0-9][a-z0-9_]*$`)
 
+type newFileJSON struct {
+	File string `json:"file"`
+}
+
 func newMigrateNew() *cobra.Command {
 	var t target
 	var dir, module string
@@ -62,9 +66,7 @@ with --repeatable R__name.sql, for a view or a function.`,
 				return err
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), struct {
-					File string `json:"file"`
-				}{path})
+				return writeJSON(cmd.OutOrStdout(), newFileJSON{path})
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), path)
 			return nil

@@ -272,22 +272,31 @@ when and why. Nothing runs: the schema must already be what the files make.`,
 	return cmd
 }
 
-func repairReport(res *migrate.RepairResult) any {
-	type repaired struct {
-		Version string   `json:"file_version"`
-		File    string   `json:"file"`
-		Was     string   `json:"was"`
-		Schemas []string `json:"schemas"`
-	}
-	list := []repaired{}
+type repairJSON struct {
+	Module   string         `json:"module"`
+	Schema   string         `json:"schema"`
+	Repaired []repairedJSON `json:"repaired"`
+}
+
+type repairedJSON struct {
+	Version string   `json:"file_version"`
+	File    string   `json:"file"`
+	Was     string   `json:"was"`
+	Schemas []string `json:"schemas"`
+}
+
+func repairReport(res *migrate.RepairResult) repairJSON {
+	j := repairJSON{res.Module, res.Schema, []repairedJSON{}}
 	for _, r := range res.Repaired {
-		list = append(list, repaired{r.Version, r.File, string(r.Was), r.Schemas})
+		j.Repaired = append(j.Repaired, repairedJSON{r.Version, r.File, string(r.Was), r.Schemas})
 	}
-	return struct {
-		Module   string     `json:"module"`
-		Schema   string     `json:"schema"`
-		Repaired []repaired `json:"repaired"`
-	}{res.Module, res.Schema, list}
+	return j
+}
+
+type removeJSON struct {
+	Module  string `json:"module"`
+	Schema  string `json:"schema"`
+	Dropped bool   `json:"dropped"` // the schema
 }
 
 func newMigrateRemove() *cobra.Command {
@@ -315,11 +324,7 @@ refuses while another module needs it. It asks, or takes --yes.`,
 					return err
 				}
 				if f.asJSON {
-					return writeJSON(cmd.OutOrStdout(), struct {
-						Module  string `json:"module"`
-						Schema  string `json:"schema"`
-						Dropped bool   `json:"dropped"`
-					}{res.Module, res.Schema, res.Dropped})
+					return writeJSON(cmd.OutOrStdout(), removeJSON{res.Module, res.Schema, res.Dropped})
 				}
 				done := "its history is forgotten"
 				if res.Dropped {

@@ -20,6 +20,11 @@ import (
 	"github.com/pgdbm/pgdbm/migrate"
 )
 
+type squashJSON struct {
+	File     string `json:"file"`
+	Replaces string `json:"replaces"` // versions
+}
+
 func newMigrateSquash() *cobra.Command {
 	var t target
 	var dir, module, name string
@@ -70,10 +75,7 @@ the server's version or a newer one.`,
 				return err
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), struct {
-					File     string `json:"file"`
-					Replaces string `json:"replaces"`
-				}{path, old.span()})
+				return writeJSON(cmd.OutOrStdout(), squashJSON{path, old.span()})
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s replaces %s\n", path, old.span())
 			return nil

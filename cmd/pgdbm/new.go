@@ -151,6 +151,12 @@ none.`,
 	return cmd
 }
 
+type scaffoldJSON struct {
+	Dir   string   `json:"dir"`
+	Files []string `json:"files"`
+	Next  []string `json:"next"` // commands
+}
+
 // writeScaffold writes files and says so.
 func writeScaffold(cmd *cobra.Command, asJSON bool, dir string, files []scaffold.File, next []string) error {
 	if err := scaffold.Write(dir, files); err != nil {
@@ -162,11 +168,7 @@ func writeScaffold(cmd *cobra.Command, asJSON bool, dir string, files []scaffold
 	}
 	out := cmd.OutOrStdout()
 	if asJSON {
-		return writeJSON(out, struct {
-			Dir   string   `json:"dir"`
-			Files []string `json:"files"`
-			Next  []string `json:"next"`
-		}{dir, paths, next})
+		return writeJSON(out, scaffoldJSON{dir, paths, next})
 	}
 	for _, p := range paths {
 		if _, err := fmt.Fprintln(out, "wrote", p); err != nil {

@@ -65,37 +65,22 @@ Nothing asks without a terminal, or where ` + "`CI`" + ` is set. Colour follows
 
 One object, on stdout. Its first field is ` + "`version`" + `, the number of the shape
 of all of them: 1. It grows when a field goes or changes its meaning, not when
-one is added. A field in parentheses is left out when it is empty. Some of them:
+one is added. A field in parentheses is left out when it is empty. With ` + "`--all`" + `
+a module is what the command prints of one. Where a command fails before there is
+anything to tell of, stdout is empty.
 
 | Command | Fields behind ` + "`version`" + ` |
 |---|---|
 `)
-	for _, r := range []struct {
-		commands string
-		value    any
-	}{
-		{"db create, db drop, db reset", databaseChange{}},
-		{"db ping", pingJSON{}},
-		{"db info", infoJSON{}},
-		{"schema list", schemasJSON{}},
-		{"schema create, schema drop", schemaChange{}},
-		{"schema deps", needsJSON{}},
-		{"schema diff", diffJSON{}},
-		{"schema clone", cloneJSON{}},
-		{"schema clean", cleanJSON{}},
-		{"migrate up, migrate down, migrate redo, migrate baseline", changeJSON{}},
-		{"migrate plan", planJSON{}},
-		{"migrate status", statusJSON{}},
-		{"migrate verify", verifyJSON{}},
-		{"migrate adopt", adoptJSON{}},
-		{"these with --all: what they print of each", allJSON{}},
-		{"migrate up --schemas", fleetJSON{}},
-		{"migrate plan --schemas", fleetPlanJSON{}},
-		{"dev: an object in a line for each event", devEvent{}},
-		{"doctor", doctorJSON{}},
-		{"version", versionReport{}},
-	} {
-		fmt.Fprintf(&b, "| %s | %s |\n", r.commands, fields(reflect.TypeOf(r.value)))
+	for _, r := range shapes {
+		commands := strings.Join(r.commands, ", ")
+		switch {
+		case r.with != "":
+			commands += " with `" + r.with + "`"
+		case commands == "dev":
+			commands += ": an object in a line for each event"
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", commands, strings.Join(fields(reflect.TypeOf(r.value), false), ", "))
 	}
 	root := newRoot()
 	for _, c := range commands(root) {
@@ -115,26 +100,42 @@ one is added. A field in parentheses is left out when it is empty. Some of them:
 	return b.String()
 }
 
-// fields are the names of a struct's fields in JSON.
-func fields(t reflect.Type) string {
-	var names []string
+// fields are the names of a struct's fields in JSON, in parentheses those that may
+// be left out.
+func fields(t reflect.Type, optional bool) (names []string) {
 	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		text := "`" + name + "`"
-		inner := f.Type
-		if inner.Kind() == reflect.Slice {
+		inner, kind := f.Type, ""
+		pointer := inner.Kind() == reflect.Pointer
+		if pointer {
 			inner = inner.Elem()
-			text += " list"
 		}
+		switch {
+		case name == "-" || !f.IsExported() && !f.Anonymous:
+			continue
+		case f.Anonymous:
+			names = append(names, fields(inner, optional || pointer)...)
+			continue
+		}
+		switch inner.Kind() {
+		case reflect.Slice:
+			inner, kind = inner.Elem(), " list"
+		case reflect.Map:
+			inner, kind = inner.Elem(), " by name"
+		}
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		text := "`" + name + "`" + kind
 		if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[time.Time]() {
-			text += " of " + "{" + fields(inner) + "}"
+			text += " of {" + strings.Join(fields(inner, false), ", ") + "}"
 		}
-		if options == "omitempty" {
+		if optional || options == "omitempty" {
 			text = "(" + text + ")"
 		}
 		names = append(names, text)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // flags lists a command's own flags, but for --help.

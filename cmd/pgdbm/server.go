@@ -67,6 +67,12 @@ func (f *serverFlags) binDir(ctx context.Context) (string, error) {
 	return localpg.Fetch(ctx, f.postgres)
 }
 
+type startJSON struct {
+	ID       string `json:"id"`
+	URL      string `json:"url"`
+	Postgres string `json:"postgres"` // version
+}
+
 func newServerStart() *cobra.Command {
 	var flags serverFlags
 	var keep time.Duration
@@ -99,11 +105,7 @@ tests start it, that one stays. PostgreSQL is fetched when the machine has none.
 			}
 			out := cmd.OutOrStdout()
 			if asJSON {
-				return writeJSON(out, struct {
-					ID      string `json:"id"`
-					URL     string `json:"url"`
-					Version string `json:"postgres"`
-				}{server.ID(), url, server.Version()})
+				return writeJSON(out, startJSON{server.ID(), url, server.Version()})
 			}
 			fmt.Fprintf(out, "PostgreSQL %s runs, only for you, at\n\n  %s\n\nopen it:  pgdbm server psql --id %[3]s\nend it:   pgdbm server stop %[3]s\n",
 				server.Version(), url, server.ID())
@@ -234,14 +236,20 @@ type serverJSON struct {
 	Kept     bool      `json:"kept"`
 }
 
-func serverReport(servers []localpg.Info) any {
-	list := []serverJSON{}
+type serversJSON struct {
+	Servers []serverJSON `json:"servers"`
+}
+
+func serverReport(servers []localpg.Info) serversJSON {
+	j := serversJSON{[]serverJSON{}}
 	for _, s := range servers {
-		list = append(list, serverJSON{s.ID, s.URL, s.Version, s.BinDir, s.Started, s.Durable, s.TCP, s.Shared, s.Kept})
+		j.Servers = append(j.Servers, serverJSON{s.ID, s.URL, s.Version, s.BinDir, s.Started, s.Durable, s.TCP, s.Shared, s.Kept})
 	}
-	return struct {
-		Servers []serverJSON `json:"servers"`
-	}{list}
+	return j
+}
+
+type fetchJSON struct {
+	BinDir string `json:"bin_dir"`
 }
 
 func newServerFetch() *cobra.Command {
@@ -271,9 +279,7 @@ is the newest one. The folder serves as PGDBM_POSTGRES_BIN.`,
 				return err
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), struct {
-					BinDir string `json:"bin_dir"`
-				}{dir})
+				return writeJSON(cmd.OutOrStdout(), fetchJSON{dir})
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), dir)
 			return nil

@@ -33,6 +33,14 @@ type skill struct {
 	text        string
 }
 
+type skillsJSON struct {
+	Skills []skill `json:"skills"`
+}
+
+type installJSON struct {
+	Results []install.Result `json:"results"`
+}
+
 func allSkills() ([]skill, error) {
 	entries, err := fs.ReadDir(skills.FS(), ".")
 	if err != nil {
@@ -100,9 +108,7 @@ func newSkillsList() *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			if asJSON {
-				return writeJSON(out, struct {
-					Skills []skill `json:"skills"`
-				}{all})
+				return writeJSON(out, skillsJSON{all})
 			}
 			for _, s := range all {
 				if _, err := fmt.Fprintf(out, "%s\n%s\n", s.Name, indent(s.Description)); err != nil {
@@ -203,9 +209,7 @@ func installSkills(cmd *cobra.Command, base string, chosen []skill, o install.Op
 	}
 	out := cmd.OutOrStdout()
 	if asJSON {
-		if err := writeJSON(out, struct {
-			Results []install.Result `json:"results"`
-		}{all}); err != nil {
+		if err := writeJSON(out, installJSON{all}); err != nil {
 			return err
 		}
 		return failed

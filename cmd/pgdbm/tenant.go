@@ -332,6 +332,12 @@ type tenantJSON struct {
 	CreatedAt time.Time         `json:"created_at"`
 }
 
+// tenantChange is what a command did to a tenant.
+type tenantChange struct {
+	Tenant *tenantJSON `json:"tenant,omitempty"`
+	Error  string      `json:"error,omitempty"`
+}
+
 func tenantReport(t *tenant.Tenant) *tenantJSON {
 	versions := t.Versions
 	if versions == nil {
@@ -344,10 +350,7 @@ func tenantReport(t *tenant.Tenant) *tenantJSON {
 func (f *tenantFlags) reportTenant(cmd *cobra.Command, done string, t *tenant.Tenant, err error) error {
 	out := cmd.OutOrStdout()
 	if f.asJSON {
-		var j struct {
-			Tenant *tenantJSON `json:"tenant,omitempty"`
-			Error  string      `json:"error,omitempty"`
-		}
+		var j tenantChange
 		if err != nil {
 			j.Error = err.Error()
 		} else {

@@ -89,13 +89,15 @@ func readLines(r io.Reader) (lines []string, err error) {
 	return lines, scanner.Err()
 }
 
+type createdTenants struct {
+	Created    []*tenantJSON `json:"created"`
+	NotCreated []string      `json:"not_created"` // ids
+	Error      string        `json:"error,omitempty"`
+}
+
 func (f *tenantFlags) createAll(ctx context.Context, cmd *cobra.Command, ts *tenant.Tenants, ids []string) error {
 	out := cmd.OutOrStdout()
-	j := struct {
-		Created    []*tenantJSON `json:"created"`
-		NotCreated []string      `json:"not_created"`
-		Error      string        `json:"error,omitempty"`
-	}{[]*tenantJSON{}, []string{}, ""}
+	j := createdTenants{[]*tenantJSON{}, []string{}, ""}
 	var failed error
 	for i, id := range ids {
 		t, err := ts.Create(ctx, id)

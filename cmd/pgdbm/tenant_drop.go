@@ -61,13 +61,15 @@ func lossOf(ctx context.Context, pool *pgdbm.Pool, schema string) (loss, error) 
 			FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::text) x`, schema)
 }
 
+type tenantDropped struct {
+	Tenant *tenantJSON `json:"tenant,omitempty"`
+	*loss
+	Dropped bool   `json:"dropped"`
+	Error   string `json:"error,omitempty"`
+}
+
 func (f *tenantFlags) drop(ctx context.Context, cmd *cobra.Command, ts *tenant.Tenants, pool *pgdbm.Pool, id string, agreed *consent) error {
-	var j struct {
-		Tenant *tenantJSON `json:"tenant,omitempty"`
-		*loss
-		Dropped bool   `json:"dropped"`
-		Error   string `json:"error,omitempty"`
-	}
+	var j tenantDropped
 	err := func() error {
 		t, err := ts.Get(ctx, id)
 		if err != nil {

@@ -13,6 +13,10 @@ import (
 	"github.com/pgdbm/pgdbm/tenant"
 )
 
+type tenantsJSON struct {
+	Tenants []*tenantJSON `json:"tenants"`
+}
+
 func newTenantList() *cobra.Command {
 	var f tenantFlags
 	cmd := &cobra.Command{
@@ -39,9 +43,7 @@ middle; --json has all of it.`,
 				out := cmd.OutOrStdout()
 				switch {
 				case f.asJSON:
-					return writeJSON(out, struct {
-						Tenants []*tenantJSON `json:"tenants"`
-					}{list})
+					return writeJSON(out, tenantsJSON{list})
 				case len(list) == 0:
 					_, err = fmt.Fprintln(out, "no tenants")
 					return err

@@ -53,6 +53,17 @@ changes nothing.`,
 	return cmd
 }
 
+type tenantsMigrated struct {
+	Modules []fleetJSON `json:"modules"`
+	Skipped []string    `json:"skipped"` // ids
+	MS      float64     `json:"ms"`
+	Error   string      `json:"error,omitempty"`
+}
+
+type tenantsPending struct {
+	Modules []fleetPlanJSON `json:"modules"`
+}
+
 func (f *tenantFlags) migrate(ctx context.Context, cmd *cobra.Command, ts *tenant.Tenants, pool *pgdbm.Pool, o migrate.FleetOptions) error {
 	all, err := ts.List(ctx)
 	if err != nil {
@@ -73,12 +84,7 @@ func (f *tenantFlags) migrate(ctx context.Context, cmd *cobra.Command, ts *tenan
 	results, err := ts.Migrate(ctx, &o)
 	bar.end()
 	out := cmd.OutOrStdout()
-	j := struct {
-		Modules []fleetJSON `json:"modules"`
-		Skipped []string    `json:"skipped"` // ids
-		MS      float64     `json:"ms"`
-		Error   string      `json:"error,omitempty"`
-	}{Modules: []fleetJSON{}, Skipped: []string{}, MS: milliseconds(time.Since(began))}
+	j := tenantsMigrated{Modules: []fleetJSON{}, Skipped: []string{}, MS: milliseconds(time.Since(began))}
 	for _, t := range all {
 		if t.State != tenant.Active && t.State != tenant.Suspended {
 			j.Skipped = append(j.Skipped, t.ID)
@@ -117,9 +123,7 @@ func (f *tenantFlags) plan(ctx context.Context, cmd *cobra.Command, ts *tenant.T
 	}
 	out := cmd.OutOrStdout()
 	if f.asJSON {
-		err = writeJSON(out, struct {
-			Modules []fleetPlanJSON `json:"modules"`
-		}{reports})
+		err = writeJSON(out, tenantsPending{reports})
 	}
 	for _, r := range reports {
 		if !f.asJSON {

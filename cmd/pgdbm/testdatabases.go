@@ -50,6 +50,14 @@ func testServers(url string) ([]string, error) {
 	return urls, nil
 }
 
+type databasesJSON struct {
+	Databases []databaseJSON `json:"databases"`
+}
+
+type sweptJSON struct {
+	Dropped []string `json:"dropped"`
+}
+
 type databaseJSON struct {
 	Name    string     `json:"name"`
 	Kind    string     `json:"kind"`
@@ -114,18 +122,16 @@ func newTestList(url *string) *cobra.Command {
 	return cmd
 }
 
-func databaseReport(all []pgdbmtest.Database) any {
-	list := []databaseJSON{}
+func databaseReport(all []pgdbmtest.Database) databasesJSON {
+	r := databasesJSON{[]databaseJSON{}}
 	for _, d := range all {
 		j := databaseJSON{Name: d.Name, Kind: string(d.Kind), Live: d.Live, Package: d.Package, Test: d.Test, Bytes: d.Bytes, URL: d.URL}
 		if !d.Since.IsZero() {
 			j.Since = &d.Since
 		}
-		list = append(list, j)
+		r.Databases = append(r.Databases, j)
 	}
-	return struct {
-		Databases []databaseJSON `json:"databases"`
-	}{list}
+	return r
 }
 
 func newTestDrop(url *string) *cobra.Command {
@@ -198,9 +204,7 @@ With --all it drops templates that nobody uses and what failed tests kept, too.`
 				dropped = append(dropped, names...)
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), struct {
-					Dropped []string `json:"dropped"`
-				}{dropped})
+				return writeJSON(cmd.OutOrStdout(), sweptJSON{dropped})
 			}
 			for _, name := range dropped {
 				fmt.Fprintf(cmd.OutOrStdout(), "dropped %s\n", name)
