@@ -34,8 +34,9 @@ type DropSchemaResult struct {
 // in it or not, and removes what the ledger has of it, in one transaction. The
 // error is [ErrRequired], and nothing happens, when it would take along what is
 // not of the schema, such as views of other schemas and servers of an extension in
-// it; when several modules live in it; when it is public; or when another module
-// requires one of it and finds it in no other schema. It is [ErrNoSchema] when
+// it; when several modules live in it; when it is public or a tenant's, which
+// tenant.Drop is for; or when another module requires one of it and finds it in no
+// other schema. It is [ErrNoSchema] when
 // there is no such schema.
 //
 // It waits for locks as migrations do; [ErrBlocked] says who was in the way.

@@ -53,6 +53,10 @@ type FleetOptions struct {
 	// Mode overrides the choice between batches and one schema at a time.
 	Mode FleetMode
 
+	// Existing refuses a schema that does not exist, with [ErrSchemaGone], where
+	// it would be created else.
+	Existing bool
+
 	// Progress is called after each file, and for each schema that failed or
 	// that somebody else finished meanwhile: by one goroutine at a time, which
 	// waits for it. Nil: not called.
@@ -185,7 +189,7 @@ func (o *FleetOptions) prepare(pool *pgdbm.Pool, m pgdbm.Module, schemas []strin
 	return r, engine.Fleet{
 		Module: m.Name, Files: files, Schemas: schemas, Member: o.Shard.Has,
 		Requires: m.Requires, Aliases: o.Aliases, Extensions: m.Extensions,
-		Workers: o.workers(pool), BatchSize: o.BatchSize, MaxFailures: o.MaxFailures, Mode: engine.FleetMode(o.Mode), Confined: isolates,
+		Workers: o.workers(pool), BatchSize: o.BatchSize, MaxFailures: o.MaxFailures, Mode: engine.FleetMode(o.Mode), Confined: isolates, Existing: o.Existing,
 	}, nil
 }
 

@@ -25,7 +25,7 @@ type FleetPending struct {
 }
 
 // FleetPlan returns what [Fleet] would do with the same arguments; of the
-// options only the shard counts. It writes nothing and takes no lock. The error
+// options only Shard and Existing count. It writes nothing and takes no lock. The error
 // is for what would keep Fleet from beginning.
 func FleetPlan(ctx context.Context, pool *pgdbm.Pool, m pgdbm.Module, schemas []string, o *FleetOptions) (*FleetPlanResult, error) {
 	r, f, err := o.prepare(pool, m, schemas)

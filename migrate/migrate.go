@@ -21,7 +21,8 @@ var (
 	// ErrConflict: another schema has this version of the module with other
 	// statements, so that two different modules may bear one name.
 	ErrConflict = engine.ErrConflict
-	// ErrSchemaGone: the ledger has migrations of a schema that was dropped.
+	// ErrSchemaGone: the ledger has migrations of a schema that was dropped, or a
+	// fleet is of schemas that exist, and one does not.
 	ErrSchemaGone = engine.ErrSchemaGone
 	// ErrLocked: the context ended while another session held the schema's lock.
 	ErrLocked = engine.ErrLocked

@@ -29,7 +29,11 @@ type RemoveResult struct {
 // schema and what is in it, and removes the module's rows from the ledger, in
 // one transaction. The error is [ErrRequired], and nothing happens, when other
 // modules live in the schema, when it is public, when dropping it would take along
-// what is not of it, such as views of other schemas, or when another module requires m and this is m's only schema.
+// what is not of it, such as views of other schemas, when it is a tenant's, which
+// tenant.Drop is for, or when another module requires m and this is m's only
+// schema. With KeepObjects only the last of these counts: a tenant that has no rows
+// of a module and has its objects cannot be migrated until they are recorded again,
+// by [Baseline].
 // It is [ErrNotRecorded] when the ledger has nothing of m there.
 func Remove(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *RemoveOptions) (*RemoveResult, error) {
 	m.Requires = nil // it may end after what it required

@@ -22,6 +22,9 @@ var (
 	// another schema requires one that is in the tenant's alone, or text in it holds
 	// its schema's name where it cannot be renamed.
 	ErrRequired = engine.ErrRequired
+	// ErrSchemaGone: the tenant's schema was dropped, not with [Tenants.Drop], which
+	// ends the tenant still.
+	ErrSchemaGone = errors.New("its schema is gone")
 	// ErrDiffers: the tenant to be cloned has other tables or versions than the
 	// modules' files make.
 	ErrDiffers = engine.ErrTenantsDiffer

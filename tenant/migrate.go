@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +18,8 @@ import (
 // ends with the first module that fails somewhere; running it again goes on. What
 // would reach from a tenant with a role into another schema is rolled back, with
 // [pgdbm.ErrEscape]; where a file outside a transaction has made it, it is there,
-// and Migrate refuses the tenant until it is gone.
+// and Migrate refuses the tenant until it is gone. A tenant whose schema is gone
+// fails with [ErrSchemaGone], and is not made anew.
 func (ts *Tenants) Migrate(ctx context.Context, o *migrate.FleetOptions) ([]*migrate.FleetResult, error) {
 	f, err := ts.fleet(ctx, o)
 	if err != nil {
@@ -30,7 +32,7 @@ func (ts *Tenants) Migrate(ctx context.Context, o *migrate.FleetOptions) ([]*mig
 		results = append(results, res)
 		applied = applied || res != nil && res.Applied > 0
 		if err != nil {
-			return results, err
+			return results, f.explain(err)
 		}
 	}
 	if applied && len(f.isolated) > 0 {
@@ -61,7 +63,8 @@ func (ts *Tenants) Plan(ctx context.Context, o *migrate.FleetOptions) ([]*migrat
 type fleet struct {
 	modules  []pgdbm.Module // those with files, in the order of their dependencies
 	schemas  []string
-	isolated []*Tenant // those with roles
+	ids      map[string]string // by schema
+	isolated []*Tenant         // those with roles
 	options  migrate.FleetOptions
 }
 
@@ -70,12 +73,13 @@ func (ts *Tenants) fleet(ctx context.Context, o *migrate.FleetOptions) (*fleet, 
 	if err != nil {
 		return nil, err
 	}
-	f := new(fleet)
+	f := &fleet{ids: make(map[string]string)}
 	for _, t := range all {
 		if t.State != Active && t.State != Suspended {
 			continue
 		}
 		f.schemas = append(f.schemas, t.Schema)
+		f.ids[t.Schema] = t.ID
 		if t.Role != "" {
 			f.isolated = append(f.isolated, t)
 		}
@@ -87,6 +91,7 @@ func (ts *Tenants) fleet(ctx context.Context, o *migrate.FleetOptions) (*fleet, 
 	if o != nil {
 		f.options = *o
 	}
+	f.options.Existing = true
 	aliases := maps.Clone(shared)
 	maps.Copy(aliases, f.options.Aliases)
 	f.options.Aliases = aliases
@@ -96,6 +101,21 @@ func (ts *Tenants) fleet(ctx context.Context, o *migrate.FleetOptions) (*fleet, 
 		}
 	}
 	return f, nil
+}
+
+// explain names, beside the error of a fleet, the tenants whose schemas are gone.
+func (f *fleet) explain(err error) error {
+	partial, ok := errors.AsType[*migrate.FleetError](err)
+	if !ok {
+		return err
+	}
+	errs := []error{err}
+	for _, cause := range partial.Unwrap() {
+		if e, ok := errors.AsType[*pgdbm.MigrationError](cause); ok && errors.Is(e, migrate.ErrSchemaGone) {
+			errs = append(errs, fmt.Errorf("tenant %q: %w: %q", f.ids[e.Schema], ErrSchemaGone, e.Schema))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // isolateNew grants what new migrations have made, where the default privileges

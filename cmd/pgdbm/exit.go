@@ -88,6 +88,7 @@ func hint(err error) string {
 		{migrate.ErrMissing, "bring back the file, or deploy the program that has it"},
 		{migrate.ErrOrder, "give the file a number above those that are applied"},
 		{migrate.ErrConflict, "two modules bear one name: rename one of them"},
+		{tenant.ErrSchemaGone, "bring the schema back from a backup, or end the tenant: pgdbm tenant drop ID"},
 		{migrate.ErrSchemaGone, "pgdbm migrate remove, with the same module and schema, forgets what was in it; then up makes it anew, without its rows"},
 		{migrate.ErrBlocked, "run it again when those who hold the lock are done; --lock-timeout and --lock-attempts wait longer"},
 		{migrate.ErrLocked, "another migration is at work: wait, or raise --timeout"},
@@ -111,6 +112,9 @@ func hint(err error) string {
 	}
 	if _, ok := errors.AsType[*projectfile.Error](err); ok {
 		return "pgdbm docs configuration has the keys of the file"
+	}
+	if t, ok := errors.AsType[*tenantsError](err); ok {
+		return t.hint()
 	}
 	if c, ok := errors.AsType[*connectError](err); ok {
 		return c.hint()

@@ -307,13 +307,18 @@ func newMigrateRemove() *cobra.Command {
 		Use:   "remove",
 		Short: "End a module: drop its schema and forget its history",
 		Long: `remove drops the schema with all its data and forgets what was applied there. It
-refuses while another module needs it. It asks, or takes --yes.`,
+refuses while another module needs it, and when it is a tenant's, which
+"pgdbm tenant drop" is for. It asks, or takes --yes.`,
 		Example: "  pgdbm migrate remove --module billing --schema tenant_42 --yes",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd, func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) error {
 				question := fmt.Sprintf("Drop schema %s with all its data?", db.Schema())
-				if keep {
+				if !keep {
+					if err := refuseTenants(ctx, db.Pool(), "remove module "+f.name+" with", db.Schema()); err != nil {
+						return err
+					}
+				} else {
 					question = fmt.Sprintf("Forget the history of %s in schema %s?", f.name, db.Schema())
 				}
 				if err := agree.ask(cmd, f.place, question); err != nil {

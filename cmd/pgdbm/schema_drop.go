@@ -21,8 +21,9 @@ func newSchemaDrop() *cobra.Command {
 		Long: `drop drops a schema with all that is in it, and the history of the module there.
 It refuses while it would take along what is not of the schema, such as views
 and foreign keys of other schemas, while modules elsewhere require its module,
-and when it is that of several modules. It waits for locks as migrations do. It
-asks, or takes --yes, and in production --confirm.`,
+when it is that of several modules, and when it is a tenant's, which
+"pgdbm tenant drop" is for. It waits for locks as migrations do. It asks, or
+takes --yes, and in production --confirm.`,
 		Example: "  pgdbm schema drop tenant_42 --yes",
 		Args:    maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -58,6 +59,9 @@ var errSeveral = errors.New("it is that of several modules")
 
 // droppable returns an error when something speaks against dropping a schema.
 func droppable(ctx context.Context, pool *pgdbm.Pool, schema string) error {
+	if err := refuseTenants(ctx, pool, "drop", schema); err != nil {
+		return err
+	}
 	ledger, err := readLedger(ctx, pool)
 	if err != nil {
 		return err

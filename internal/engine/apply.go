@@ -200,6 +200,9 @@ func (m *migration) enterSchemaOn(ctx context.Context, s *session) error {
 	if m.facts.Schema != nil {
 		return nil
 	}
+	if m.target.existing {
+		return absentError(m.target.Schema)
+	}
 	_, err := s.exec(ctx, "create schema "+sqltemplate.Quote(m.target.Schema))
 	switch {
 	case err == nil:

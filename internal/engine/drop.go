@@ -17,7 +17,7 @@ type DropOptions struct {
 
 // DropSchema drops a schema with all that is in it, and what the ledger has of it, in one transaction, and returns the
 // modules that were recorded there. It is refused when others need it: modules in the same schema, modules that require
-// one of it, objects outside of it.
+// one of it, objects outside of it, a tenant whose schema it is.
 func (r *Runner) DropSchema(ctx context.Context, schema string, o DropOptions) (modules []string, err error) {
 	if err := sqltemplate.ValidateSchema(schema); err != nil {
 		return nil, err
@@ -87,6 +87,9 @@ where target_schema = %s group by module order by module`, ledgerTable, literal(
 		return nil, fmt.Errorf("%w: schema %q is that of several modules: %s", ErrRequired, schema, strings.Join(modules, ", "))
 	default:
 		statements = append(statements, dropSchema(schema))
+	}
+	if err := m.refuseTenants(ctx); err != nil {
+		return nil, err
 	}
 	for _, name := range modules {
 		m.target.Module = name

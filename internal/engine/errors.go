@@ -109,6 +109,14 @@ func (e *PrivilegeError) Error() string {
 
 func (e *PrivilegeError) Unwrap() error { return e.Err }
 
+// absentError is [ErrSchemaGone] of a schema of which nothing need be recorded.
+type absentError string
+
+func (e absentError) Error() string {
+	return fmt.Sprintf("schema %q does not exist, and is not to be created", string(e))
+}
+func (e absentError) Unwrap() error { return ErrSchemaGone }
+
 // templateError prints the fact of a sqltemplate.Error without its position, which an Error around it prints.
 type templateError struct{ cause *sqltemplate.Error }
 

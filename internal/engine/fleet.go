@@ -46,6 +46,7 @@ type Fleet struct {
 	BatchSize   int // most schemas in one transaction; 0: defaultBatch
 	MaxFailures int // how many schemas may fail while others are still begun; negative: any number
 	Mode        FleetMode
+	Existing    bool // a schema that does not exist is refused, and not created
 
 	// Confined says that all schemas have roles, or are to get them, so that nothing may be committed that reaches
 	// beyond them. False: as the list of tenants says.

@@ -143,6 +143,10 @@ func (run *fleetRun) lookOnce(ctx context.Context, s *session, schemas []string)
 				return nil, nil, fmt.Errorf("ledger summary: %w", err)
 			}
 			present := kind == "present"
+			if !present && run.Existing {
+				plan.problems = append(plan.problems, &Error{Module: run.Module, Schema: name, Err: absentError(name)})
+				continue
+			}
 			if applied < 0 || applied >= len(run.Files) || applied > 0 && !present || len(replaced) > 0 {
 				odd = append(odd, name)
 				continue

@@ -339,7 +339,7 @@ func (p *fleetPass) shrink(batch ...tenant) bool {
 
 // single migrates one schema as Up does, file by file.
 func (p *fleetPass) single(ctx context.Context, t tenant) bool {
-	target := Target{Module: p.Module, Schema: t.schema, Files: p.Files, Requires: p.Requires, siblings: true}
+	target := Target{Module: p.Module, Schema: t.schema, Files: p.Files, Requires: p.Requires, siblings: true, existing: p.Existing}
 	var err error
 	if target.Names, err = p.names(t.schema); err != nil {
 		p.failed(t.schema, p.errorIn(t.schema, err))

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // RemoveOptions say how much to remove.
@@ -14,7 +16,8 @@ type RemoveOptions struct {
 }
 
 // Remove ends a module in a schema: it drops the schema with all that is in it, and the module's rows with it. It is
-// refused when others need it: modules in the same schema, modules that require it, objects of other schemas.
+// refused when others need it: modules in the same schema, modules that require it, objects of other schemas, a tenant whose
+// schema it is.
 func (r *Runner) Remove(ctx context.Context, t Target, o RemoveOptions) (dropped bool, err error) {
 	if err := t.complete(); err != nil {
 		return false, err
@@ -34,7 +37,13 @@ func (r *Runner) Remove(ctx context.Context, t Target, o RemoveOptions) (dropped
 		if err := m.refuseRequired(ctx, false); err != nil {
 			return nil, err
 		}
-		if o.KeepObjects || inEffect == 0 || m.facts.Schema == nil {
+		if o.KeepObjects || inEffect == 0 {
+			return statements, nil
+		}
+		if err := m.refuseTenants(ctx); err != nil {
+			return nil, err
+		}
+		if m.facts.Schema == nil {
 			return statements, nil
 		}
 		if err := m.refuseShared(ctx); err != nil {
@@ -66,6 +75,24 @@ where %[2]s = any (l.requires) and not exists (select from %[1]s o where o.modul
 order by 1 limit 20`, ledgerTable, module, literal(m.target.Schema), beside))
 	if err == nil && len(names) > 0 {
 		err = fmt.Errorf("%w by module %s", ErrRequired, strings.Join(names, ", "))
+	}
+	return err
+}
+
+// refuseTenants refuses for a tenant's schema, also when it is gone: the tenant would stay in the list, without what it has.
+func (m *migration) refuseTenants(ctx context.Context) error {
+	there, err := m.list(ctx, `select c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'pgdbm' and c.relname = 'tenants'`)
+	if err != nil || len(there) == 0 {
+		return err
+	}
+	ids, err := m.list(ctx, "select id from "+tenantsTable+" where schema = "+literal(m.target.Schema))
+	if sqlState(err) == codeInsufficientRight {
+		return &PrivilegeError{Role: m.facts.Role, Schema: LedgerSchema, Err: err,
+			Statements: []string{"GRANT SELECT ON " + tenantsTable + " TO " + sqltemplate.Quote(m.facts.Role)}}
+	}
+	if err == nil && len(ids) > 0 {
+		err = fmt.Errorf("%w: schema %q is that of tenant %q and goes with it: tenant.Drop, or pgdbm tenant drop", ErrRequired, m.target.Schema, ids[0])
 	}
 	return err
 }

@@ -63,6 +63,7 @@ type Target struct {
 
 	to       *int64 // as a number; nil is the last
 	siblings bool   // other schemas have versions of their own: they are compared by the Fleet
+	existing bool   // the schema is not created
 }
 
 // Result is what a migration did.
