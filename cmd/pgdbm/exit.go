@@ -101,6 +101,7 @@ func hint(err error) string {
 		{tenant.ErrNotFound, "pgdbm tenant list shows those that are there"},
 		{tenant.ErrExists, "pgdbm tenant list shows it; a schema that is no tenant's becomes one by pgdbm tenant adopt"},
 		{tenant.ErrDiffers, "bring it up to date first: pgdbm tenant migrate"},
+		{context.DeadlineExceeded, "pass a longer --timeout, or look what it waited for"},
 		{pgdbm.ErrEscape, "name modules whose tables it may read in --requires; keep all else within the schema"},
 	} {
 		if errors.Is(err, h.target) {

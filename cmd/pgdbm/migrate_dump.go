@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	neturl "net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/pgdbm/pgdbm"
@@ -74,7 +70,7 @@ func dumpSchema(ctx context.Context, url string, db *pgdbm.DB, m pgdbm.Module) (
 			versions = append(versions, v.Version)
 		}
 	}
-	text, err := pgDump(ctx, url, db.Schema(), "--schema-only", "--no-privileges")
+	text, err := pgDump(ctx, url, db.Schema(), "--schema-only", "--no-owner", "--no-privileges")
 	if err != nil {
 		return nil, err
 	}
@@ -85,53 +81,11 @@ func dumpSchema(ctx context.Context, url string, db *pgdbm.DB, m pgdbm.Module) (
 
 // pgDump runs pg_dump for one schema.
 func pgDump(ctx context.Context, url, schema string, options ...string) (string, error) {
-	program, err := exec.LookPath("pg_dump")
+	t, err := newLibpqTarget(url)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("pg_dump: %w", err)
 	}
-	address, password, err := withoutPassword(url)
-	if err != nil {
-		return "", err
-	}
-	var out, complaints bytes.Buffer
-	args := append([]string{"--no-owner", "--schema=" + quotePattern(schema), "--dbname=" + address}, options...)
-	dump := exec.CommandContext(ctx, program, args...)
-	dump.Stdout, dump.Stderr, dump.Env = &out, &complaints, os.Environ()
-	if password != "" {
-		dump.Env = append(dump.Env, "PGPASSWORD="+password)
-	}
-	if err := dump.Run(); err != nil {
-		return "", fmt.Errorf("pg_dump: %w: %s", err, strings.TrimSpace(complaints.String()))
-	}
-	return out.String(), nil
-}
-
-var passwordWord = regexp.MustCompile(`\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|\S*)`)
-
-// withoutPassword takes the password out of a connection string, in either form:
-// other users can read a program's arguments, but not its environment.
-func withoutPassword(text string) (address, password string, err error) {
-	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
-		config, err := pgconn.ParseConfig(text)
-		if err != nil {
-			return "", "", errors.New("connection string cannot be parsed") // the cause may quote it
-		}
-		return passwordWord.ReplaceAllString(text, ""), config.Password, nil
-	}
-	u, err := neturl.Parse(text)
-	if err != nil {
-		return "", "", errors.New("URL cannot be parsed")
-	}
-	password, _ = u.User.Password()
-	if u.User != nil {
-		u.User = neturl.User(u.User.Username())
-	}
-	if q := u.Query(); q.Has("password") {
-		password = q.Get("password")
-		q.Del("password")
-		u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // libpq knows no +
-	}
-	return u.String(), password, nil
+	return t.run(ctx, "pg_dump", append([]string{"--schema=" + quotePattern(schema)}, options...)...)
 }
 
 // quotePattern makes a pattern of pg_dump that matches this schema only.

@@ -199,7 +199,7 @@ func (s *squash) attach(ctx context.Context, schema string, files fs.FS) (*pgdbm
 func (s *squash) dump(ctx context.Context, made *pgdbm.DB) (string, error) {
 	// There are no rows unless they are asked for, but values of sequences and
 	// filled views, which --schema-only would leave out.
-	text, err := pgDump(ctx, s.url, squashSchema, "--column-inserts", "--rows-per-insert=100")
+	text, err := pgDump(ctx, s.url, squashSchema, "--no-owner", "--column-inserts", "--rows-per-insert=100")
 	if err != nil {
 		return "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +53,7 @@ know. With --dry-run nothing is done. It asks, or takes --yes, and in production
 				}
 				j := cleanJSON{DryRun: dryRun, Leftovers: found}
 				if !dryRun && len(found) > 0 {
-					if err := agree.ask(cmd, p, fmt.Sprintf("Clean up %d schemas that are gone or empty?", len(found))); err != nil {
+					if err := agree.ask(cmd, p, cleanQuestion(found)); err != nil {
 						return err
 					}
 					j.Leftovers = []leftover{}
@@ -77,6 +78,19 @@ know. With --dry-run nothing is done. It asks, or takes --yes, and in production
 	return cmd
 }
 
+// cleanQuestion names the schemas.
+func cleanQuestion(found []leftover) string {
+	const most = 10
+	var names []string
+	for _, l := range found[:min(most, len(found))] {
+		names = append(names, fmt.Sprintf("%s (%s)", l.Schema, l.What))
+	}
+	if more := len(found) - most; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("Clean up %s?", strings.Join(names, ", "))
+}
+
 func (j cleanJSON) write(out io.Writer) error {
 	verbs := map[string]string{"gone": "forgotten", "empty": "dropped"}
 	if j.DryRun {
@@ -96,7 +110,7 @@ func (j cleanJSON) write(out io.Writer) error {
 }
 
 func findLeftovers(ctx context.Context, pool *pgdbm.Pool) ([]leftover, error) {
-	list, err := readSchemas(ctx, pool)
+	list, _, err := readSchemas(ctx, pool)
 	if err != nil {
 		return nil, err
 	}

@@ -47,15 +47,18 @@ func newSchemaClone() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clone FROM TO",
 		Short: "Copy the structure of a schema, or all of it, into a new one",
-		Long: `clone makes the schema TO, with what is in FROM, its grants, and the history of
-its modules, so that migrations go on from there; with --data also the rows and
-where sequences stand. It is one transaction, and compared in the end. What
-refers to other schemas refers to the same ones.
+		Long: `clone makes the schema TO, with what is in FROM, its owners and grants, and the
+history of its modules, so that migrations go on from there; with --data also
+the rows, as they are at one moment, and where sequences stand. It is one
+transaction, and compared in the end. What refers to other schemas refers to the
+same ones.
 
 In the bodies of functions "from" and 'from' become the new name, as in what
 {{schema}} has become; a name without quotes there stays, which is warned of. It
 needs pg_dump on the PATH, of the server's version or a newer one, and to be
-owner of FROM.`,
+owner of FROM. With --data it is refused where a CHECK constraint, a domain, a
+generated column or a key of partitions calls a function of another user who is
+no superuser: that would run with your rights. Connect as that user.`,
 		Example: "  pgdbm schema clone tenant_1 tenant_2\n  pgdbm schema clone billing billing_copy --data",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
@@ -97,6 +100,11 @@ type clone struct {
 func (c *clone) run(ctx context.Context) error {
 	if err := c.check(ctx); err != nil {
 		return err
+	}
+	if c.data {
+		if err := c.refuseOthersCode(ctx); err != nil {
+			return err
+		}
 	}
 	var parts []string
 	for _, section := range []string{"pre-data", "post-data"} {
@@ -149,6 +157,46 @@ func (c *clone) check(ctx context.Context) error {
 	return nil
 }
 
+// refuseOthersCode refuses rows that the server would check or complete by a
+// function of another user: it runs with the rights of whoever inserts them.
+// Indexes, filled views and foreign keys are made with their owner's rights.
+func (c *clone) refuseOthersCode(ctx context.Context) error {
+	rows, err := c.pool.Pgx().Query(ctx, othersCode, c.from)
+	if err != nil {
+		return err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err == nil && len(found) > 0 {
+		err = fmt.Errorf("copying rows would run with your rights: %s", strings.Join(found, ", "))
+	}
+	return err
+}
+
+// othersCode selects functions that inserting rows into tables of a schema calls,
+// with their owners: functions of CHECK constraints, domains, generated columns
+// and keys of partitions. Those of superusers, extensions and the session's own
+// user are to be trusted.
+const othersCode = `WITH RECURSIVE tables AS (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
+	WHERE nspname = $1 AND relkind = 'r'),
+types (oid) AS (SELECT atttypid FROM pg_catalog.pg_attribute WHERE attrelid IN (SELECT oid FROM tables) AND attnum > 0
+	UNION SELECT u.oid FROM types JOIN pg_catalog.pg_type t ON t.oid = types.oid CROSS JOIN LATERAL (
+		SELECT t.typbasetype AS oid UNION ALL SELECT t.typelem
+		UNION ALL SELECT rngsubtype FROM pg_catalog.pg_range WHERE t.oid IN (rngtypid, rngmultitypid)
+		UNION ALL SELECT atttypid FROM pg_catalog.pg_attribute WHERE attrelid = t.typrelid AND attnum > 0) u WHERE u.oid <> 0),
+code (class, id) AS (
+	SELECT 'pg_catalog.pg_constraint'::regclass, oid FROM pg_catalog.pg_constraint
+		WHERE contype = 'c' AND (conrelid IN (SELECT oid FROM tables) OR contypid IN (SELECT oid FROM types))
+	UNION ALL SELECT 'pg_catalog.pg_attrdef'::regclass, d.oid FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute ON attrelid = adrelid AND attnum = adnum
+		WHERE attgenerated <> '' AND adrelid IN (SELECT oid FROM tables)
+	UNION ALL SELECT 'pg_catalog.pg_class'::regclass, a.relid FROM tables CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(oid) a)
+SELECT DISTINCT pg_catalog.format('function %s of %s', p.oid::regprocedure, rolname)
+FROM code JOIN pg_catalog.pg_depend d ON d.classid = class AND d.objid = id
+LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::regclass AND o.oid = d.refobjid
+JOIN pg_catalog.pg_proc p ON p.oid = CASE d.refclassid WHEN 'pg_catalog.pg_proc'::regclass THEN d.refobjid ELSE o.oprcode END
+JOIN pg_catalog.pg_roles r ON r.oid = proowner
+WHERE NOT rolsuper AND rolname <> current_user
+AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e') ORDER BY 1`
+
 // renamed takes the session's settings out of what pg_dump wrote, and puts the
 // new name where {{schema}} has put the old one into texts: those are not
 // resolved, unlike all other names.
@@ -181,8 +229,9 @@ var regnamespace = regexp.MustCompile(`^::(pg_catalog\.)?regnamespace`)
 // the new one has its: so what pg_dump wrote holds as it is. Views, constraints
 // and the like know their objects, not names, and follow when the names go back.
 // Others see both schemas under their right names only, the new one at the end.
+// All rows are those of one moment.
 func (c *clone) apply(ctx context.Context, before, after string) (err error) {
-	if c.tx, err = c.pool.Pgx().Begin(ctx); err != nil {
+	if c.tx, err = c.pool.Pgx().BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}); err != nil {
 		return err
 	}
 	defer c.tx.Rollback(context.WithoutCancel(ctx)) // does nothing behind the commit
@@ -275,10 +324,12 @@ func (c *clone) compare(ctx context.Context) error {
 		return err
 	}
 	j, err := diffSchemas(ctx, c.pool, c.from, c.to)
-	if err == nil && j.Same {
-		return nil
-	}
-	if err == nil {
+	switch {
+	case err == nil && j.Same:
+		if err = c.compareOwners(ctx); err == nil {
+			return nil
+		}
+	case err == nil:
 		d := j.Differences[0]
 		err = fmt.Errorf("%d objects would differ, the first is %s %s: %q and %q", len(j.Differences), d.Kind, d.Name, d.Want, d.Have)
 	}
@@ -291,6 +342,35 @@ func (c *clone) compare(ctx context.Context) error {
 		return err
 	}))
 }
+
+// compareOwners compares who owns what and who may use it. Default privileges of
+// the session's user, for instance, would make them differ.
+func (c *clone) compareOwners(ctx context.Context) error {
+	rows, err := c.pool.Pgx().Query(ctx, ownersDiffer, c.from, c.to)
+	if err != nil {
+		return err
+	}
+	differ, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err == nil && len(differ) > 0 {
+		err = fmt.Errorf("owners or grants would differ: %s", strings.Join(differ, ", "))
+	}
+	return err
+}
+
+// ownersDiffer selects what in two schemas has other owners or grants. Overloaded
+// functions are told apart by how many arguments they have, since the types of
+// these may be of the schemas.
+const ownersDiffer = `WITH own AS (SELECT nspname, what, pg_catalog.pg_get_userbyid(owner) AS owner,
+	(SELECT pg_catalog.string_agg(a::text, ' ' ORDER BY a::text) FROM pg_catalog.unnest(coalesce(acl, pg_catalog.acldefault(kind, owner))) a) AS grants
+	FROM pg_catalog.pg_namespace n JOIN (
+		SELECT oid AS namespace, 'the schema' AS what, nspowner AS owner, nspacl AS acl, 'n'::"char" AS kind FROM pg_catalog.pg_namespace
+		UNION ALL SELECT relnamespace, 'relation ' || relname, relowner, relacl, CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char" FROM pg_catalog.pg_class
+		UNION ALL SELECT pronamespace, pg_catalog.format('function %s of %s arguments', proname, pronargs), proowner, proacl, 'f' FROM pg_catalog.pg_proc
+		UNION ALL SELECT typnamespace, 'type ' || typname, typowner, typacl, 'T' FROM pg_catalog.pg_type) o ON o.namespace = n.oid
+	WHERE nspname IN ($1, $2)),
+difference AS ((SELECT what, owner, grants FROM own WHERE nspname = $1 EXCEPT ALL SELECT what, owner, grants FROM own WHERE nspname = $2)
+	UNION ALL (SELECT what, owner, grants FROM own WHERE nspname = $2 EXCEPT ALL SELECT what, owner, grants FROM own WHERE nspname = $1))
+SELECT DISTINCT what FROM difference ORDER BY 1 LIMIT 5`
 
 // warnings name the functions whose text still has the name of the schema that was
 // copied, and so may work on that one.

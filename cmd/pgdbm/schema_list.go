@@ -29,7 +29,8 @@ type inSchemaJSON struct {
 }
 
 type schemasJSON struct {
-	Schemas []schemaJSON `json:"schemas"`
+	Schemas   []schemaJSON `json:"schemas"`
+	Estimated bool         `json:"estimated,omitempty"` // sizes are as of the last VACUUM or ANALYZE
 }
 
 func newSchemaList() *cobra.Command {
@@ -39,16 +40,17 @@ func newSchemaList() *cobra.Command {
 		Short: "List the schemas and the modules in them",
 		Long: `list lists the schemas of the database but PostgreSQL's own, with the modules
 that are recorded in them and how many versions of each are in effect. A schema
-that is recorded and was dropped is listed as gone.`,
+that is recorded and was dropped is listed as gone. While a table is locked,
+sizes are as of the last VACUUM or ANALYZE.`,
 		Example: "  pgdbm schema list\n  pgdbm schema list --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.withDatabase(cmd, func(ctx context.Context, _ *place, pool *pgdbm.Pool) error {
-				list, err := readSchemas(ctx, pool)
+				list, estimated, err := readSchemas(ctx, pool)
 				if err != nil {
 					return err
 				}
-				return f.print(cmd, schemasJSON{list})
+				return f.print(cmd, schemasJSON{list, estimated})
 			})
 		},
 	}
@@ -56,18 +58,15 @@ that is recorded and was dropped is listed as gone.`,
 	return cmd
 }
 
-func readSchemas(ctx context.Context, pool *pgdbm.Pool) ([]schemaJSON, error) {
-	db, err := pool.Schema("public")
-	if err != nil {
-		return nil, err
+// readSchemas also reports whether sizes are estimates.
+func readSchemas(ctx context.Context, pool *pgdbm.Pool) (list []schemaJSON, estimated bool, err error) {
+	list, err = sizedSchemas(ctx, pool, `pg_catalog.pg_total_relation_size(c.oid)`)
+	if estimated = isState(err, lockNotAvailable); estimated {
+		list, err = sizedSchemas(ctx, pool, `(SELECT sum(r.relpages) * pg_catalog.current_setting('block_size')::bigint FROM pg_catalog.pg_class r
+			WHERE r.oid IN (c.oid, c.reltoastrelid) OR r.oid IN (SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid IN (c.oid, c.reltoastrelid)))`)
 	}
-	list, err := pgdbm.All[schemaJSON](ctx, db, `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS owner,
-		count(c.oid) FILTER (WHERE relkind IN ('r', 'p'))::int AS tables,
-		coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)) FILTER (WHERE relkind IN ('r', 'm')), 0)::bigint AS bytes
-		FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c ON relnamespace = n.oid AND relkind IN ('r', 'p', 'm')
-		WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\_%' GROUP BY n.oid ORDER BY nspname COLLATE "C"`)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	index := make(map[string]int)
 	for i := range list {
@@ -84,6 +83,27 @@ func readSchemas(ctx context.Context, pool *pgdbm.Pool) ([]schemaJSON, error) {
 		}
 		list[i].Modules = append(list[i].Modules, inSchemaJSON{r.Module, r.InEffect, r.Open})
 	}
+	return list, estimated, err
+}
+
+// sizedSchemas takes the size of a table by an expression. It waits for no lock of
+// others, as the size of a table does.
+func sizedSchemas(ctx context.Context, pool *pgdbm.Pool, size string) (list []schemaJSON, err error) {
+	err = pgx.BeginTxFunc(ctx, pool.Pgx(), pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '100ms'"); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS owner,
+			count(c.oid) FILTER (WHERE relkind IN ('r', 'p'))::int AS tables,
+			coalesce(sum(`+size+`) FILTER (WHERE relkind IN ('r', 'm')), 0)::bigint AS bytes
+			FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c ON relnamespace = n.oid AND relkind IN ('r', 'p', 'm')
+			WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\_%' GROUP BY n.oid ORDER BY nspname COLLATE "C"`)
+		if err != nil {
+			return err
+		}
+		list, err = pgx.CollectRows(rows, pgx.RowToStructByName[schemaJSON])
+		return err
+	})
 	return list, err
 }
 
@@ -104,7 +124,11 @@ func (j schemasJSON) write(out io.Writer) error {
 		}
 		rows = append(rows, row)
 	}
-	return writeTable(out, []string{"SCHEMA", "OWNER", "TABLES", "SIZE", "MODULES"}, rows)
+	err := writeTable(out, []string{"SCHEMA", "OWNER", "TABLES", "SIZE", "MODULES"}, rows)
+	if j.Estimated {
+		fmt.Fprintln(out, "A table is locked: sizes are as of the last VACUUM or ANALYZE.")
+	}
+	return err
 }
 
 // schemaChange is what a command did to a schema.
