@@ -92,7 +92,8 @@ func TestTwoTenantsNeverShareARole(t *testing.T) {
 		t.Fatal(err)
 	}
 	role := value[string](t, create(t, ts, "b"), `SELECT current_user::text`)
-	mustExec(t, owner, fmt.Sprintf(`CREATE POLICY p ON {{tables.countries}} TO %q`, role)) // so that it stays
+	mustExec(t, owner, fmt.Sprintf(`CREATE TABLE {{tables.theirs}} (id int); CREATE VIEW {{tables.held}} AS SELECT * FROM {{tables.theirs}};
+		GRANT USAGE, CREATE ON SCHEMA {{schema}} TO %[1]q; ALTER TABLE {{tables.theirs}} OWNER TO %[1]q`, role)) // so that it stays
 	if err := ts.Drop(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
