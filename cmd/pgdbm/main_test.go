@@ -131,28 +131,41 @@ func checkServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("OWNSERVER", report.ID)
 }
 
-// ownPrograms gives PostgreSQL's programs a folder of the script's own, so that
-// the servers that it starts are no other's. They end with the script.
+// ownPrograms gives the script a folder of its own with PostgreSQL's programs.
 func ownPrograms(ts *testscript.TestScript, neg bool, args []string) {
-	s, err := server()
+	folder, end, err := programsFolder()
 	ts.Check(err)
-	base, err := os.MkdirTemp("", "pgdbm-script-")
-	ts.Check(err)
-	folder := filepath.Join(base, "bin")
 	ts.Defer(func() {
+		if err := end(); err != nil {
+			ts.Logf("%v", err)
+		}
+	})
+	ts.Setenv("PGDBM_POSTGRES_BIN", folder)
+}
+
+// programsFolder makes a folder with PostgreSQL's programs, so that the servers that
+// are started from it are no other's. end ends them.
+func programsFolder() (folder string, end func() error, err error) {
+	s, err := server()
+	if err != nil {
+		return "", nil, err
+	}
+	base, err := os.MkdirTemp("", "pgdbm-script-")
+	if err != nil {
+		return "", nil, err
+	}
+	folder = filepath.Join(base, "bin")
+	end = func() error {
 		servers, err := localpg.List()
 		for _, s := range servers {
 			if s.BinDir == folder {
 				err = errors.Join(err, localpg.End(context.Background(), s.ID, true))
 			}
 		}
-		if err = errors.Join(err, os.RemoveAll(base)); err != nil {
-			ts.Logf("%v", err)
-		}
-	})
-	ts.Check(os.Chmod(base, 0o755)) // for the user who runs the server
-	ts.Check(os.Symlink(s.BinDir(), folder))
-	ts.Setenv("PGDBM_POSTGRES_BIN", folder)
+		return errors.Join(err, os.RemoveAll(base))
+	}
+	// The user who runs the server has to read it.
+	return folder, end, errors.Join(os.Chmod(base, 0o755), os.Symlink(s.BinDir(), folder))
 }
 
 // execSQL runs SQL on the script's own database.

@@ -87,6 +87,19 @@ func runShell(t *testing.T, root, script string) {
 	cmd := exec.CommandContext(ctx, "sh", "-euc", script)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "PGDBM="+root, "GOWORK=off", "GOPROXY=off", "GOFLAGS=-buildvcs=false", "GORACE=exitcode=66")
+	if strings.Contains(script, "pgdbm server") {
+		// A developer's server stays, and those of other tests.
+		folder, end, err := programsFolder()
+		if err != nil {
+			t.Skip(err)
+		}
+		defer func() {
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		}()
+		cmd.Env = append(cmd.Env, "PGDBM_POSTGRES_BIN="+folder)
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -37,7 +37,9 @@ func TestAClonesRowsAreThoseOfOneMoment(t *testing.T) {
 		SELECT pg_advisory_lock(42)`)
 	var out bytes.Buffer
 	done := make(chan int, 1)
-	go func() { done <- run(ctx, []string{"schema", "clone", "src", "copy", "--data", "--url", url}, &out, &out) }()
+	go func() {
+		done <- run(ctx, []string{"schema", "clone", "src", "copy", "--data", "--url", url}, &out, &out)
+	}()
 	for waits := false; !waits; {
 		if err := other.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND objid = 42)").Scan(&waits); err != nil {
 			t.Fatal(err)
