@@ -57,6 +57,10 @@ type FleetOptions struct {
 	// it would be created else.
 	Existing bool
 
+	// ThroughPooler lets files outside a transaction run behind a pooler; see
+	// [UpOptions].
+	ThroughPooler bool
+
 	// Progress is called after each file, and for each schema that failed or
 	// that somebody else finished meanwhile: by one goroutine at a time, which
 	// waits for it. Nil: not called.
@@ -183,6 +187,7 @@ func (o *FleetOptions) prepare(pool *pgdbm.Pool, m pgdbm.Module, schemas []strin
 	if err != nil {
 		return nil, engine.Fleet{}, bridge.PublicError(err)
 	}
+	r.ThroughPooler = o.ThroughPooler
 	if err := o.Shard.validate(); err != nil {
 		return nil, engine.Fleet{}, &pgdbm.MigrationError{Module: m.Name, Err: err}
 	}

@@ -14,7 +14,7 @@ import (
 // in one transaction. When it fails nothing is left, and others never see a part of
 // it. A file that runs outside a transaction makes it take several: until they have
 // ended the tenant is [Creating], and a failure drops it again; after a crash,
-// Create of the same id goes on.
+// Create of the same id goes on. What Clone has begun only Clone goes on with.
 //
 // The error is [ErrExists] when there is such a tenant or its schema; a failed
 // migration is a [*pgdbm.MigrationError], a missing privilege a
@@ -24,7 +24,8 @@ func (ts *Tenants) Create(ctx context.Context, id string) (*Tenant, error) {
 }
 
 // Clone is Create with the rows of the tenant from copied, as they are at one
-// moment; its users are not kept from anything. Both must have the same tables and
+// moment; its users are not kept from anything. The new one is [Active], also where
+// the other one is suspended. Both must have the same tables and
 // be at the newest version, else the error is [ErrDiffers]. Triggers do not run for
 // copied rows; sequences go on from where they were.
 func (ts *Tenants) Clone(ctx context.Context, from, id string) (*Tenant, error) {
@@ -83,6 +84,7 @@ func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, e
 	if err != nil {
 		return nil, err
 	}
+	r.ThroughPooler = ts.config.ThroughPooler
 	t, err := r.CreateTenant(ctx, n)
 	if err != nil {
 		return nil, err

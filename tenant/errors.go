@@ -17,7 +17,7 @@ var (
 	ErrSuspended = engine.ErrTenantSuspended
 	// ErrNotReady: the tenant is being created or dropped, by somebody who is at it
 	// or has been interrupted.
-	ErrNotReady = errors.New("tenant is half made or half dropped")
+	ErrNotReady = engine.ErrTenantNotReady
 	// ErrRequired: objects of other schemas depend on the tenant's, or a module of
 	// another schema requires one that is in the tenant's alone, or text in it holds
 	// its schema's name where it cannot be renamed.

@@ -95,6 +95,7 @@ func (ts *Tenants) fleet(ctx context.Context, o *migrate.FleetOptions) (*fleet, 
 	aliases := maps.Clone(shared)
 	maps.Copy(aliases, f.options.Aliases)
 	f.options.Aliases = aliases
+	f.options.ThroughPooler = f.options.ThroughPooler || ts.config.ThroughPooler
 	for _, m := range ts.modules {
 		if len(m.Files) > 0 {
 			f.modules = append(f.modules, ts.byName[m.Name])

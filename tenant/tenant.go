@@ -40,6 +40,10 @@ type Config struct {
 	// in several.
 	Aliases map[string]string
 
+	// ThroughPooler lets files outside a transaction run on connections that go
+	// through a pooler such as PgBouncer; see [migrate.UpOptions].
+	ThroughPooler bool
+
 	// Handle sets the limits of each tenant's handles. Its Schema, Role and Aliases
 	// are ignored; MinConns must be zero.
 	Handle pgdbm.HandleConfig

@@ -2,7 +2,10 @@ package tenant_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -180,4 +183,104 @@ func TestATenantIsAsOldAsTheListSays(t *testing.T) {
 	if got, err := ts.Get(t.Context(), "acme"); err != nil || !got.CreatedAt.Equal(made.CreatedAt) {
 		t.Errorf("%v, %v, %v", got.CreatedAt, made.CreatedAt, err)
 	}
+}
+
+// orphan leaves a statement of a killed process running in the server, in the
+// schema of a tenant that is half made, until end is called.
+func orphan(t *testing.T, pool *pgdbm.Pool, locks bool) (end func()) {
+	t.Helper()
+	connect := func() *pgx.Conn {
+		conn, err := pgx.ConnectConfig(t.Context(), pool.Pgx().Config().ConnConfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
+		return conn
+	}
+	user, work := connect(), connect()
+	exec := func(conn *pgx.Conn, sql string, args ...any) {
+		if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	exec(user, `INSERT INTO pgdbm.tenants (id, prefix, schema, state) VALUES ('half', 'tenant_', 'tenant_half', 'creating')`)
+	exec(user, `CREATE SCHEMA tenant_half; CREATE TABLE tenant_half.t (n int)`)
+	exec(user, `BEGIN; INSERT INTO tenant_half.t VALUES (1)`)
+	if locks {
+		sum := sha256.Sum256([]byte("pgdbm.work\x00tenant_half"))
+		exec(work, `SELECT pg_advisory_lock($1)`, int64(binary.BigEndian.Uint64(sum[:8])))
+	}
+	done := make(chan error)
+	go func() {
+		_, err := work.Exec(t.Context(), `CREATE INDEX CONCURRENTLY t_n ON tenant_half.t (n)`)
+		work.Close(context.WithoutCancel(t.Context()))
+		done <- err
+	}()
+	for waits := false; !waits; {
+		if err := user.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)`, work.PgConn().PID()).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		exec(user, `COMMIT`)
+		if err := <-done; err != nil && !locks {
+			t.Log(err) // it may be the one that is dropped under
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestATenantIsDroppedWhenWhatAKilledProcessHasLeftRunningHasEnded(t *testing.T) {
+	t.Parallel()
+	for _, locks := range []bool{true, false} {
+		t.Run(fmt.Sprintf("through a pooler %v", !locks), func(t *testing.T) {
+			t.Parallel()
+			for range 3 {
+				pool := open(t, 4)
+				ts := tenants(t, pool, tenant.Config{Modules: []pgdbm.Module{blog}})
+				create(t, ts, "first")
+				if err := ts.Drop(t.Context(), "first"); err != nil {
+					t.Fatal(err)
+				}
+				end := orphan(t, pool, locks)
+				dropped := make(chan error)
+				go func() { dropped <- ts.Drop(t.Context(), "half") }()
+				time.Sleep(another)
+				end()
+				if err := <-dropped; err != nil {
+					t.Error(err)
+				}
+				nothingIsLeft(t, pool)
+			}
+		})
+	}
+}
+
+func TestATenantIsDroppedAlthoughSomethingInItIsChangedAtThatMoment(t *testing.T) {
+	t.Parallel()
+	pool := open(t, 4)
+	ts := tenants(t, pool, tenant.Config{})
+	db := create(t, ts, "acme")
+	tx, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, tx, `CREATE OR REPLACE FUNCTION {{functions.names}}() RETURNS text LANGUAGE sql AS 'SELECT ''other'''`)
+	dropped := make(chan error)
+	go func() { dropped <- ts.Drop(t.Context(), "acme") }()
+	admin, err := pool.Schema("pgdbm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks l WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		OR locktype = 'transactionid' AND NOT granted)`) {
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-dropped; err != nil {
+		t.Error(err)
+	}
+	nothingIsLeft(t, pool)
 }

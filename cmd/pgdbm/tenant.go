@@ -56,6 +56,7 @@ type tenantFlags struct {
 	existing             string // the id of a tenant that is there: whose it is need not be said
 	isolate              bool
 	logins               []string
+	throughPooler        bool
 }
 
 func (f *tenantFlags) add(cmd *cobra.Command) {
@@ -82,6 +83,7 @@ func (f *tenantFlags) addModules(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.extensions, "extension", nil, "`extensions` that they need")
 	flags.StringToStringVar(&f.aliases, "alias", nil, "`MODULE=SCHEMA`: where a shared module is, if\nit is in several")
 	flags.Lookup("alias").DefValue = ""
+	flags.BoolVar(&f.throughPooler, "through-pooler", false, "no-transaction files behind a pooler, too")
 	completeModules(cmd, &f.target)
 }
 
@@ -94,7 +96,7 @@ func (f *tenantFlags) addRole(cmd *cobra.Command) {
 
 // config is what flags and file say, without a look at the database.
 func (f *tenantFlags) config(cmd *cobra.Command) (tenant.Config, error) {
-	c := tenant.Config{Prefix: f.prefix, Isolate: f.isolate, Logins: f.logins, Aliases: maps.Clone(f.aliases)}
+	c := tenant.Config{Prefix: f.prefix, Isolate: f.isolate, Logins: f.logins, Aliases: maps.Clone(f.aliases), ThroughPooler: f.throughPooler}
 	file := f.place.file
 	if file != nil {
 		c.Prefix = cmp.Or(c.Prefix, file.Tenants.Prefix)

@@ -18,7 +18,7 @@ type Confinement struct {
 // confine sees to it that the target says whether its schema is confined: where the caller has not said, the list of
 // tenants does.
 func (r *Runner) confine(ctx context.Context, t *Target, f *facts) error {
-	if t.Confined == nil && !f.Tenants {
+	if t.Confined == nil && !f.findsTenants() {
 		return nil
 	}
 	if t.Confined == nil {
@@ -33,6 +33,11 @@ func (r *Runner) confine(ctx context.Context, t *Target, f *facts) error {
 	c.Reads = append(c.Reads, required(t.Names, t.Requires)...)
 	t.Confined = &c
 	return nil
+}
+
+// findsTenants reports whether there is a list of tenants that the role may read.
+func (f *facts) findsTenants() bool {
+	return f.Tenants != nil && f.Tenants.Select && f.LedgerSchema.Usage
 }
 
 // required returns the schemas of modules.

@@ -135,8 +135,15 @@ loop execute 'lock table only ' || name || ' in access exclusive mode'; end loop
 // refuseDependents refuses when dropping the schema would take along what is not of it.
 func (m *migration) refuseDependents(ctx context.Context) error {
 	names, err := m.list(ctx, dependents(literal(m.target.Schema)))
-	if err != nil || len(names) == 0 {
+	if err != nil {
 		return err
+	}
+	return refuseDependents(names)
+}
+
+func refuseDependents(names []string) error {
+	if len(names) == 0 {
+		return nil
 	}
 	if more := len(names) - maxDependents; more > 0 {
 		names = append(names[:maxDependents], "others")

@@ -28,7 +28,8 @@ type facts struct {
 	Schema       *schemaFacts `json:"schema"`     // nil when it does not exist, as below
 	LedgerSchema *schemaFacts `json:"ledger_schema"`
 	Ledger       *ledgerFacts `json:"ledger"`
-	Tenants      bool         `json:"tenants"` // there is a list of tenants, and it may be read
+	Tenants      *tableFacts  `json:"tenants"` // nil when there is no list of them
+	Database     string       `json:"database"`
 
 	// pooled: what the connection calls its server process is not the process that answers, so a pooler is between.
 	pooled bool
@@ -39,12 +40,17 @@ type schemaFacts struct {
 	Create bool `json:"create"`
 }
 
+// tableFacts are what the role may do with a table, apart from its schema.
+type tableFacts struct {
+	Select bool `json:"select"`
+	Insert bool `json:"insert"`
+	Update bool `json:"update"`
+	Delete bool `json:"delete"`
+	Owner  bool `json:"owner"`
+}
+
 type ledgerFacts struct {
-	Select  bool     `json:"select"`
-	Insert  bool     `json:"insert"`
-	Update  bool     `json:"update"`
-	Delete  bool     `json:"delete"`
-	Owner   bool     `json:"owner"`
+	tableFacts
 	Comment string   `json:"comment"`
 	Columns []string `json:"columns"`
 }
@@ -64,21 +70,24 @@ func factsQuery(schema string) string {
 'may_create', pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create'),
 'schema', ` + schemaObject(schema) + `,
 'ledger_schema', ` + schemaObject(LedgerSchema) + `,
-'tenants', coalesce((select pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
+'tenants', (select pg_catalog.json_build_object(` + tableObject + `)
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'pgdbm' and c.relname = 'tenants'), false),
-'ledger', (select pg_catalog.json_build_object(
-    'select', pg_catalog.has_table_privilege(c.oid, 'select'),
-    'insert', pg_catalog.has_table_privilege(c.oid, 'insert'),
-    'update', pg_catalog.has_table_privilege(c.oid, 'update'),
-    'delete', pg_catalog.has_table_privilege(c.oid, 'delete'),
-    'owner', pg_catalog.pg_has_role(c.relowner, 'usage'),
+    where n.nspname = 'pgdbm' and c.relname = 'tenants'),
+'database', pg_catalog.current_database(),
+'ledger', (select pg_catalog.json_build_object(` + tableObject + `,
     'comment', pg_catalog.obj_description(c.oid, 'pg_class'),
     'columns', (select pg_catalog.json_agg(attname) from pg_catalog.pg_attribute
         where attrelid = c.oid and attnum > 0 and not attisdropped))
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = 'pgdbm' and c.relname = 'migrations'))`
 }
+
+const tableObject = `
+    'select', pg_catalog.has_table_privilege(c.oid, 'select'),
+    'insert', pg_catalog.has_table_privilege(c.oid, 'insert'),
+    'update', pg_catalog.has_table_privilege(c.oid, 'update'),
+    'delete', pg_catalog.has_table_privilege(c.oid, 'delete'),
+    'owner', pg_catalog.pg_has_role(c.relowner, 'usage')`
 
 func decodeFacts(res *pgconn.Result) (*facts, error) {
 	f := new(facts)
@@ -188,7 +197,48 @@ func grantLedgerSchema(f *facts, force bool) []string {
 }
 
 func grantLedgerRead(f *facts) []string {
-	return []string{f.grantUsage(), "GRANT SELECT ON " + ledgerTable + " TO " + sqltemplate.Quote(f.Role)}
+	statements := []string{f.grantUsage(), "GRANT SELECT ON " + ledgerTable + " TO " + sqltemplate.Quote(f.Role)}
+	return append(statements, f.lackingOnTenants(false, "SELECT")...)
+}
+
+// lackingOnTenants are the statements without which the list of tenants, if there is one, cannot be used so.
+func (f *facts) lackingOnTenants(schema bool, privileges ...string) (statements []string) {
+	if f.Tenants == nil {
+		return nil
+	}
+	if schema && f.LedgerSchema != nil && !f.LedgerSchema.Usage {
+		statements = append(statements, f.grantUsage())
+	}
+	has := map[string]bool{"SELECT": f.Tenants.Select, "INSERT": f.Tenants.Insert, "UPDATE": f.Tenants.Update, "DELETE": f.Tenants.Delete}
+	if slices.ContainsFunc(privileges, func(p string) bool { return !has[p] }) {
+		statements = append(statements, "GRANT "+strings.Join(privileges, ", ")+" ON "+tenantsTable+" TO "+sqltemplate.Quote(f.Role))
+	}
+	return statements
+}
+
+// mayChangeTenants is an error that says what the role lacks to change the list of tenants and, if that
+// is written, too, the ledger.
+func (f *facts) mayChangeTenants(onTenants []string, ledger, removes bool) error {
+	missing := f.lackingOnTenants(!ledger, onTenants...)
+	if ledger {
+		missing = append(f.lackingForLedger(), missing...)
+	}
+	if removes && f.Ledger != nil && !f.Ledger.Delete {
+		missing = append(missing, f.grantDelete())
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &PrivilegeError{Role: f.Role, Schema: LedgerSchema, Statements: missing}
+}
+
+// ownSchema makes an error of err that says who may drop or rename the schema: its owner.
+func (f *facts) ownSchema(schema string, err error) error {
+	if sqlState(err) != codeInsufficientRight {
+		return err
+	}
+	return &PrivilegeError{Role: f.Role, Schema: schema, Err: err,
+		Statements: []string{"ALTER SCHEMA " + sqltemplate.Quote(schema) + " OWNER TO " + sqltemplate.Quote(f.Role)}}
 }
 
 func (f *facts) makeSchema(schema string) []string {
@@ -197,6 +247,11 @@ func (f *facts) makeSchema(schema string) []string {
 
 func (f *facts) grantSchema(schema string) string {
 	return "GRANT USAGE, CREATE ON SCHEMA " + sqltemplate.Quote(schema) + " TO " + sqltemplate.Quote(f.Role)
+}
+
+// grantCreate lets the role make schemas that are its own.
+func (f *facts) grantCreate() string {
+	return "GRANT CREATE ON DATABASE " + sqltemplate.Quote(f.Database) + " TO " + sqltemplate.Quote(f.Role)
 }
 
 func (f *facts) grantUsage() string {

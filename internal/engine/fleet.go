@@ -281,7 +281,7 @@ func (run *fleetRun) prepare(ctx context.Context, plan *fleetPlan) error {
 // confine finds the schemas that are confined.
 func (run *fleetRun) confine(ctx context.Context, plan *fleetPlan) (err error) {
 	switch {
-	case !run.Confined && plan.facts.Tenants:
+	case !run.Confined && plan.facts.findsTenants():
 		run.roles, err = run.runner.tenantRoles(ctx, "true")
 		return err
 	case !run.Confined:

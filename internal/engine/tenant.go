@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,7 +18,7 @@ import (
 const tenantsTable = "pgdbm.tenants"
 
 // tenantsFormat is the number of the table's shape, which changes as the ledger's does: only by adding. Format 2 has the
-// column prefix, which is part of the key.
+// column prefix, which is part of the key, and source, the id of the tenant that one is being cloned from.
 const tenantsFormat = 2
 
 // A TenantSet is those tenants of a database that one program, or several of the same prefix, have made.
@@ -48,7 +49,7 @@ func (s *TenantSet) fields() string {
 		known = fmt.Sprintf(`case when %s = '' then exists (select from %s m where m.module = any (%s::text[]) and m.target_schema = t.schema and m.state <> 'failed') end`,
 			tenantPrefix, ledgerTable, arrayLiteral(s.Modules))
 	}
-	return tenantFields + `, 'prefix', ` + tenantPrefix + `, 'known', ` + known
+	return tenantFields + `, 'prefix', ` + tenantPrefix + `, 'source', coalesce(pg_catalog.to_json(t) ->> 'source', ''), 'known', ` + known
 }
 
 // tenantPrefix is the prefix of a tenant t, ” where an older program has listed it.
@@ -76,6 +77,7 @@ const (
 type Tenant struct {
 	ID        string      `json:"id"`
 	Prefix    string      `json:"prefix"` // "": an older program has listed it
+	Source    string      `json:"source"` // while it is cloned: the id of the other one
 	Known     bool        `json:"known"`  // without a prefix: it has a module of the set that asks
 	Schema    string      `json:"schema"`
 	Role      string      `json:"role"` // "": none of its own
@@ -90,6 +92,7 @@ var (
 	ErrTenantExists    = errors.New("tenant exists")
 	ErrTenantNotFound  = errors.New("no such tenant")
 	ErrTenantSuspended = errors.New("tenant is suspended")
+	ErrTenantNotReady  = errors.New("tenant is half made or half dropped")
 )
 
 var createTenants = []string{
@@ -100,6 +103,7 @@ var createTenants = []string{
     role text,
     state text collate "C" not null check (state in ('creating', 'active', 'suspended', 'dropping')),
     created_at timestamptz not null default pg_catalog.clock_timestamp(),
+    source text,
     primary key (id, prefix)
 )`,
 	commentTenants,
@@ -111,6 +115,7 @@ var commentTenants = fmt.Sprintf("comment on table %s is 'pgdbm tenants, format 
 // which have no prefix then.
 var upgradeTenants = []string{
 	"alter table " + tenantsTable + " add column if not exists prefix text collate \"C\" not null default ''",
+	"alter table " + tenantsTable + " add column if not exists source text",
 	"alter table " + tenantsTable + " drop constraint if exists tenants_pkey",
 	"alter table " + tenantsTable + " add primary key (id, prefix)",
 	commentTenants,
@@ -118,7 +123,7 @@ var upgradeTenants = []string{
 
 // tenantsShape selects whether the table is there, has all columns of this format, and is the user's.
 const tenantsShape = `select pg_catalog.json_build_object('there', c.oid is not null, 'owner', pg_catalog.pg_has_role(c.relowner, 'usage'),
-    'complete', exists (select from pg_catalog.pg_attribute where attrelid = c.oid and attname = 'prefix' and not attisdropped))
+    'complete', (select pg_catalog.count(*) = 2 from pg_catalog.pg_attribute where attrelid = c.oid and attname in ('prefix', 'source') and not attisdropped))
 from (select) one left join (pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = 'pgdbm') on c.relname = 'tenants'`
 
 type tenantsFacts struct{ There, Owner, Complete bool }
@@ -285,9 +290,10 @@ func (r *Runner) makeTenantsOnce(ctx context.Context, f *facts) error {
 // A tenantChange is a transaction that changes tenants, under the locks of their ids and of a schema.
 type tenantChange struct {
 	*migration
-	set   *TenantSet
-	found []Tenant // by the ids that were asked for
-	extra []*pgconn.Result
+	set    *TenantSet
+	defers bool     // a file that ran in it may have made constraints that are checked at its end
+	found  []Tenant // by the ids that were asked for
+	extra  []*pgconn.Result
 }
 
 // changeTenants runs do in a transaction that holds the locks of ids and of the schema, and commits what it returns. What
@@ -296,16 +302,26 @@ func (r *Runner) changeTenants(ctx context.Context, set *TenantSet, f *facts, id
 	m := &migration{runner: r, target: Target{Schema: schema}, result: new(Result), serverVersion: f.Version}
 	defer m.end()
 	whole := new(File) // stands for the change in what is logged
-	for {
+	for raced := 0; ; {
 		err := m.changeTenantsOnce(ctx, set, ids, reads, do)
 		if err == nil {
 			return nil
 		}
 		m.abandon(ctx)
+		if changedBeside(err) && raced < mostRaces {
+			raced++
+			continue
+		}
 		if err = m.retryOr(ctx, whole, err, nil); !errors.Is(err, errAgain) {
 			return err
 		}
 	}
+}
+
+// changedBeside reports whether somebody who takes no lock of ours has changed an object at the same moment. That is no
+// error of the server's own, although its SQLSTATE says so.
+func changedBeside(err error) bool {
+	return sqlState(err) == codeInternal && (strings.Contains(err.Error(), "tuple concurrently") || strings.Contains(err.Error(), "cache lookup failed"))
 }
 
 func (m *migration) changeTenantsOnce(ctx context.Context, set *TenantSet, ids []string, reads []string, do func(ctx context.Context, c *tenantChange) ([]string, error)) error {
@@ -367,17 +383,22 @@ func (r *Runner) SuspendTenant(ctx context.Context, set *TenantSet, id string, s
 	if err != nil {
 		return nil, err
 	}
+	if err := f.mayChangeTenants([]string{"SELECT", "UPDATE"}, false, false); err != nil {
+		return nil, err
+	}
+	versions := t.Versions
 	err = r.changeTenants(ctx, set, f, []string{id}, t.Schema, nil, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		if t, err = c.one(id); err != nil {
 			return nil, err
 		}
+		t.Versions = versions
 		verb, word := "grant", "to"
 		state := TenantActive
 		if suspend {
 			verb, word, state = "revoke", "from", TenantSuspended
 		}
 		if t.State != TenantActive && t.State != TenantSuspended {
-			return nil, fmt.Errorf("tenant is %s", t.State)
+			return nil, fmt.Errorf("%w: it is %s", ErrTenantNotReady, t.State)
 		}
 		t.State = state
 		statements := []string{setState(t.Schema, state)}

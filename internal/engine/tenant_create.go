@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
+	"regexp"
 	"slices"
 	"time"
 
@@ -46,25 +48,26 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := n.possible(r, f, t); err != nil {
+		return nil, err
+	}
 	if err := r.EnsureExtensions(ctx, n.Extensions); err != nil {
 		return nil, err
 	}
 	var from *Tenant
 	if n.From != "" {
-		if from, _, err = r.tenant(ctx, &n.Set, n.From); err != nil {
+		from, _, err = r.tenant(ctx, &n.Set, n.From)
+		if err == nil && from.State != TenantActive && from.State != TenantSuspended {
+			err = fmt.Errorf("%w: it is %s", ErrTenantNotReady, from.State)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("tenant %q: %w", n.From, err)
 		}
 	}
 	began := time.Now()
 	switch {
-	case t != nil && t.State != TenantCreating:
-		return nil, ErrTenantExists
-	case n.Adopt && t != nil:
-		return nil, ErrTenantExists
 	case n.Adopt:
 		t, err = r.adoptSchema(ctx, f, n)
-	case t != nil && t.Schema != n.Schema:
-		return nil, fmt.Errorf("%w: it is half made, in schema %q", ErrTenantExists, t.Schema)
 	case t != nil || n.outside():
 		t, err = r.createInSteps(ctx, f, n, t, from)
 	default:
@@ -78,13 +81,44 @@ func (r *Runner) CreateTenant(ctx context.Context, n NewTenant) (*Tenant, error)
 	return t, nil
 }
 
-// outside reports whether a file of a new schema has to run outside a transaction.
-func (n *NewTenant) outside() bool {
-	for _, t := range n.Modules {
-		plan := newPlan(t.Module, t.Schema, t.Files, t.to, snapshot{})
-		if slices.ContainsFunc(plan.Pending, func(f *File) bool { return f.NoTransaction && !f.recordOnly }) {
-			return true
+// possible is an error for what is known to fail before anything is made. t is the tenant, if there is one.
+func (n *NewTenant) possible(r *Runner, f *facts, t *Tenant) error {
+	switch {
+	case t != nil && (t.State != TenantCreating || n.Adopt):
+		return ErrTenantExists
+	case t != nil && t.Source != "" && t.Source != n.From:
+		return fmt.Errorf("%w: it is half made, as a clone of tenant %q: clone that again to go on, or drop it", ErrTenantExists, t.Source)
+	case t != nil && t.Schema != n.Schema:
+		return fmt.Errorf("%w: it is half made, in schema %q", ErrTenantExists, t.Schema)
+	}
+	privileges := []string{"SELECT", "INSERT", "UPDATE"}
+	for target, file := range n.outsideFiles() {
+		privileges = append(privileges[:3], "DELETE") // what fails half-way is dropped
+		if err := r.outsidePossible(file, f); err != nil {
+			return file.located(target.Module, n.Schema, err)
 		}
+	}
+	return f.mayChangeTenants(privileges, true, len(privileges) > 3)
+}
+
+// outsideFiles are the files of a new schema that have to run outside a transaction.
+func (n *NewTenant) outsideFiles() iter.Seq2[*Target, *File] {
+	return func(yield func(*Target, *File) bool) {
+		for i := range n.Modules {
+			t := &n.Modules[i]
+			for _, f := range newPlan(t.Module, t.Schema, t.Files, t.to, snapshot{}).Pending {
+				if f.NoTransaction && !f.recordOnly && !yield(t, f) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// outside reports whether there is such a file.
+func (n *NewTenant) outside() bool {
+	for range n.outsideFiles() {
+		return true
 	}
 	return false
 }
@@ -163,14 +197,18 @@ func (n *NewTenant) free(c *tenantChange) error {
 	case c.facts.Schema == nil && n.Adopt:
 		return fmt.Errorf("%w: there is no schema %q to adopt", ErrTenantNotFound, n.Schema)
 	case c.facts.Schema == nil && !c.facts.MayCreate:
-		return &PrivilegeError{Role: c.facts.Role, Schema: n.Schema, Statements: c.facts.makeSchema(n.Schema)}
+		return &PrivilegeError{Role: c.facts.Role, Schema: n.Schema, Statements: []string{c.facts.grantCreate()}}
 	}
 	return nil
 }
 
 func (n *NewTenant) insert(role string, state TenantState) string {
-	return fmt.Sprintf("insert into %s (prefix, id, schema, role, state) values (%s, %s, %s, %s, %s) returning pg_catalog.to_json(created_at)",
-		tenantsTable, literal(n.Set.Prefix), literal(n.ID), literal(n.Schema), nullable(role), literal(string(state)))
+	source := ""
+	if state == TenantCreating {
+		source = n.From
+	}
+	return fmt.Sprintf("insert into %s (prefix, id, schema, role, state, source) values (%s, %s, %s, %s, %s, %s) returning pg_catalog.to_json(created_at)",
+		tenantsTable, literal(n.Set.Prefix), literal(n.ID), literal(n.Schema), nullable(role), literal(string(state)), nullable(source))
 }
 
 // createAtOnce makes the tenant in one transaction.
@@ -232,6 +270,13 @@ func (r *Runner) createAtOnce(ctx context.Context, f *facts, n NewTenant, from *
 	return t, err
 }
 
+// mayDefer reports whether the file may make a constraint that is checked at the end of the transaction.
+func (f *File) mayDefer() bool {
+	return f.call != nil || deferrable.MatchString(f.Source)
+}
+
+var deferrable = regexp.MustCompile(`(?i)deferr`)
+
 // newest is the last version of the target's files.
 func (t *Target) newest() string {
 	newest := ""
@@ -257,6 +302,7 @@ func (c *tenantChange) fill(ctx context.Context, t Target, results []*pgconn.Res
 	fresh := true
 	var records []string
 	for _, f := range plan.Pending {
+		c.defers = c.defers || f.mayDefer()
 		if _, err := f.template.Expand(t.Names); err != nil {
 			return nil, m.located(f, err)
 		}
@@ -273,6 +319,12 @@ func (c *tenantChange) fill(ctx context.Context, t Target, results []*pgconn.Res
 		began := time.Now()
 		if err := m.send(ctx, f); err != nil {
 			return nil, err
+		}
+		if c.defers {
+			// As if the transaction ended here, so that what fails then is this file's. It is put off again behind that.
+			if _, err := c.session.exec(ctx, "savepoint checks", "set constraints all immediate", "rollback to checks", "release checks"); err != nil {
+				return nil, m.located(f, err)
+			}
 		}
 		c.session.dirty = dirty || !f.traceless
 		records = append(records, c.runner.recordApplied(t, f, time.Since(began)))
@@ -327,7 +379,7 @@ func (r *Runner) createInSteps(ctx context.Context, f *facts, n NewTenant, t *Te
 					return nil, err
 				}
 			}
-			return []string{fmt.Sprintf("update %s set state = %s, role = %s where schema = %s",
+			return []string{fmt.Sprintf("update %s set state = %s, role = %s, source = null where schema = %s",
 				tenantsTable, literal(string(TenantActive)), nullable(role), literal(n.Schema))}, nil
 		})
 	}

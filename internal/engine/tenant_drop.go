@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -26,6 +27,9 @@ func (r *Runner) dropTenant(ctx context.Context, set *TenantSet, id string, only
 		return err
 	}
 	if err := everybodys(t.Schema); err != nil {
+		return err
+	}
+	if err := f.mayChangeTenants([]string{"SELECT", "UPDATE", "DELETE"}, true, true); err != nil {
 		return err
 	}
 	if t.State != TenantDropping {
@@ -58,8 +62,23 @@ func (r *Runner) dropTenant(ctx context.Context, set *TenantSet, id string, only
 	}
 }
 
+// dropSchema drops the schema and what is recorded of the tenant. A statement that a killed process has left running in it
+// is waited for, until the context ends.
 func (r *Runner) dropSchema(ctx context.Context, set *TenantSet, f *facts, t *Tenant, only TenantState) error {
-	reads := []string{requirers(t.Schema, true), dependents(literal(t.Schema))}
+	work := r.newWait(workLock(t.Schema))
+	for {
+		err := r.dropSchemaOnce(ctx, set, f, t, only, work)
+		if !errors.Is(err, errBeside) {
+			return f.ownSchema(t.Schema, err)
+		}
+		if err := work.sleep(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Runner) dropSchemaOnce(ctx context.Context, set *TenantSet, f *facts, t *Tenant, only TenantState, work *wait) error {
+	reads := []string{requirers(t.Schema, true), dependents(literal(t.Schema)), work.tryLock(), work.lock.holder()}
 	return r.changeTenants(ctx, set, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		now, err := c.one(t.ID)
 		switch {
@@ -69,12 +88,22 @@ func (r *Runner) dropSchema(ctx context.Context, set *TenantSet, f *facts, t *Te
 			return []string{"select"}, nil
 		case now.Schema != t.Schema:
 			return nil, fmt.Errorf("tenant %q was renamed meanwhile", t.ID)
+		case string(c.extra[2].Rows[0][0]) != "t":
+			work.noteHolder(c.extra[3])
+			return nil, errBeside
 		}
 		if err := refuseRequirers(c.extra[0]); err != nil {
 			return nil, err
 		}
-		if others := texts(c.extra[1]); len(others) > 0 {
-			return nil, fmt.Errorf("%w by %s", ErrRequired, strings.Join(others, ", "))
+		// Once before tables are locked, which may be more than the server has locks for, and again behind the locks.
+		if err := refuseDependents(texts(c.extra[1])); err != nil {
+			return nil, err
+		}
+		if err := c.claimTables(ctx); err != nil {
+			return nil, err
+		}
+		if err := c.refuseDependents(ctx); err != nil {
+			return nil, err
 		}
 		statements := []string{
 			"drop schema if exists " + sqltemplate.Quote(t.Schema) + " cascade",

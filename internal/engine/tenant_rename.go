@@ -18,8 +18,11 @@ func (r *Runner) RenameTenant(ctx context.Context, set *TenantSet, id, newID, ne
 	if err != nil {
 		return nil, err
 	}
-	old := t.Schema
+	old, versions := t.Schema, t.Versions
 	if err := everybodys(old); err != nil {
+		return nil, err
+	}
+	if err := f.mayChangeTenants([]string{"SELECT", "UPDATE"}, true, false); err != nil {
 		return nil, err
 	}
 	reads := []string{
@@ -45,7 +48,7 @@ func (r *Runner) RenameTenant(ctx context.Context, set *TenantSet, id, newID, ne
 		case t.Schema != old:
 			return nil, fmt.Errorf("tenant %q was renamed meanwhile", id)
 		case t.State != TenantActive && t.State != TenantSuspended:
-			return nil, fmt.Errorf("tenant is %s", t.State)
+			return nil, fmt.Errorf("%w: it is %s", ErrTenantNotReady, t.State)
 		case iso.Schema && newSchema != old:
 			return nil, fmt.Errorf("%w: schema %q is there", ErrTenantExists, newSchema)
 		case newSchema == old:
@@ -59,7 +62,7 @@ func (r *Runner) RenameTenant(ctx context.Context, set *TenantSet, id, newID, ne
 	if err != nil {
 		return nil, err
 	}
-	t.ID, t.Schema = newID, newSchema
+	t.ID, t.Schema, t.Versions = newID, newSchema, versions
 	return t, nil
 }
 
@@ -69,6 +72,9 @@ func (c *tenantChange) rename(ctx context.Context, t *Tenant, newID, newSchema s
 		"alter schema "+sqltemplate.Quote(old)+" rename to "+sqltemplate.Quote(newSchema),
 		searchPath(newSchema), "set local check_function_bodies = off",
 		naming(old, newSchema), functionsNaming(old, newSchema), objectsOf(newSchema))
+	if err != nil && len(results) == 0 {
+		return nil, c.mayRename(old, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +102,14 @@ func (c *tenantChange) rename(ctx context.Context, t *Tenant, newID, newSchema s
 		fmt.Sprintf("update %s set target_schema = %s where target_schema = %s", ledgerTable, literal(newSchema), literal(old)),
 		fmt.Sprintf("update %s set id = %s, schema = %s, role = %s where schema = %s",
 			tenantsTable, literal(newID), literal(newSchema), nullable(t.Role), literal(old))), nil
+}
+
+// mayRename makes an error of the server's that says what lets the role rename a schema.
+func (c *tenantChange) mayRename(schema string, err error) error {
+	if sqlState(err) == codeInsufficientRight && !c.facts.MayCreate {
+		return &PrivilegeError{Role: c.facts.Role, Schema: schema, Err: err, Statements: []string{c.facts.grantCreate()}}
+	}
+	return c.facts.ownSchema(schema, err)
 }
 
 // renamed puts the new name of a schema into a function: where the old one is quoted, as placeholders have it, where it
