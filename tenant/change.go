@@ -26,7 +26,9 @@ func (ts *Tenants) Create(ctx context.Context, id string) (*Tenant, error) {
 // Clone is Create with the rows of the tenant from copied, as they are at one
 // moment; its users are not kept from anything. The new one is [Active], also where
 // the other one is suspended. Both must have the same tables and
-// be at the newest version, else the error is [ErrDiffers]. Triggers do not run for
+// be at the newest version, else the error is [ErrDiffers]. Tables with FORCE ROW
+// LEVEL SECURITY take a user with BYPASSRLS, or rows would be missing; the error is
+// a [*pgdbm.PrivilegeError] else. Triggers do not run for
 // copied rows; sequences go on from where they were.
 func (ts *Tenants) Clone(ctx context.Context, from, id string) (*Tenant, error) {
 	if err := ValidateID(from); err != nil {

@@ -29,6 +29,7 @@ type copiedTable struct {
 	Columns  []copiedColumn `json:"columns"`  // but those that are generated
 	Parts    bool           `json:"parts"`    // it is partitioned
 	Identity bool           `json:"identity"` // a column is GENERATED ALWAYS AS IDENTITY
+	Hidden   bool           `json:"hidden"`   // row-level security holds for the session's user, too
 }
 
 type copiedColumn struct {
@@ -63,7 +64,7 @@ func (w copiedSwitch) on() string {
 func copiedQuery(schema string) string {
 	in := "(select oid from pg_catalog.pg_namespace where nspname = " + literal(schema) + ")"
 	return `select pg_catalog.json_build_object(
-'tables', (select pg_catalog.json_agg(pg_catalog.json_build_object('name', c.relname, 'parts', c.relkind = 'p',
+'tables', (select pg_catalog.json_agg(pg_catalog.json_build_object('name', c.relname, 'parts', c.relkind = 'p', 'hidden', pg_catalog.row_security_active(c.oid),
     'identity', exists (select from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attidentity = 'a'),
     'columns', (select pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
             'own', case when t.typnamespace = c.relnamespace then t.typname end) order by a.attnum)
@@ -112,11 +113,27 @@ func (c *tenantChange) copyRows(ctx context.Context, from *Tenant, schema string
 	if len(ours.Tables)+len(ours.Sequences) == 0 {
 		return nil
 	}
+	if hidden := slices.Concat(theirs.hidden(), ours.hidden()); len(hidden) > 0 {
+		slices.Sort(hidden)
+		return &PrivilegeError{Role: c.facts.Role, Schema: from.Schema,
+			Statements: []string{"ALTER ROLE " + sqltemplate.Quote(c.facts.Role) + " BYPASSRLS"},
+			Err:        fmt.Errorf("row-level security would leave out rows of %s", strings.Join(slices.Compact(hidden), ", "))}
+	}
 	c.session.dirty = true
 	if _, err := c.session.exec(ctx, ours.statements(from.Schema, schema, theirs.Filled)...); err != nil {
 		return fmt.Errorf("copy rows of tenant %q: %w", from.ID, err)
 	}
 	return nil
+}
+
+// hidden are the tables of which the session's user may not see all rows.
+func (c *copied) hidden() (names []string) {
+	for _, t := range c.Tables {
+		if t.Hidden {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }
 
 func orNone(version string) string {
