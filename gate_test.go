@@ -328,6 +328,69 @@ func TestWeightsDivideThePool(t *testing.T) {
 	}
 }
 
+// However many calls of schemas at their caps wait, a free connection goes to whoever may have it.
+func TestASchemaAtItsCapNeverBlocksAnother(t *testing.T) {
+	t.Parallel()
+	const tokens = 6
+	caps := map[string]int{"capped at 1": 1, "capped at 2": 2, "uncapped": 0, "another": 0}
+	schemas := []string{"capped at 1", "capped at 2", "uncapped", "another"}
+	g := pgdbm.NewGate(tokens)
+	type call struct {
+		schema string
+		ready  <-chan struct{} // nil: granted at once
+	}
+	granted := func(c call) bool {
+		if c.ready == nil {
+			return true
+		}
+		select {
+		case <-c.ready:
+			return true
+		default:
+			return false
+		}
+	}
+	var calls []call
+	served := make(map[string]int)
+	for step := range 20000 {
+		schema := schemas[rand.IntN(len(schemas))]
+		if len(calls) < 100 && (strings.HasPrefix(schema, "capped") || rand.IntN(2) == 0) {
+			ready, _, err := g.Take(schema, pgdbm.HandleConfig{Schema: schema, MaxConns: caps[schema]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls = append(calls, call{schema, ready})
+		} else if i := rand.IntN(max(1, len(calls))); len(calls) > 0 && granted(calls[i]) {
+			served[calls[i].schema]++
+			g.Give(calls[i].schema)
+			calls = append(calls[:i], calls[i+1:]...)
+		}
+		held, all, waits := make(map[string]int), 0, make(map[string]bool)
+		for _, c := range calls {
+			if granted(c) {
+				held[c.schema]++
+				all++
+			} else {
+				waits[c.schema] = true
+			}
+		}
+		for schema := range waits {
+			limit := caps[schema]
+			if limit == 0 {
+				limit = tokens - tokens/5 // what one schema may hold while others use the pool
+			}
+			if held[schema] < limit && all < tokens {
+				t.Fatalf("step %d: %s holds %d of %d and waits, and %d of %d are taken: %v", step, schema, held[schema], limit, all, tokens, held)
+			}
+		}
+	}
+	for _, schema := range schemas {
+		if served[schema] == 0 {
+			t.Errorf("%s got nothing: %v", schema, served)
+		}
+	}
+}
+
 // A thousand schemas come, wait, give up and go, and nothing is left.
 func TestTheGateLosesNoToken(t *testing.T) {
 	t.Parallel()
