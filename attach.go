@@ -199,22 +199,9 @@ func (s sourced) resolve(ctx context.Context, m *loaded, attached, aliases map[s
 	if len(open) == 0 {
 		return nil
 	}
-	recorded, err := s.pool.core.runner("").Schemas(ctx, open)
-	if err != nil {
-		return publicError(err)
-	}
-	for _, name := range open {
-		switch schemas := recorded[name]; len(schemas) {
-		case 1:
-			aliases[name] = schemas[0]
-		case 0:
-			return fmt.Errorf("requires %s, which is recorded in no schema of this database", name)
-		default:
-			return fmt.Errorf("requires %s, which is recorded in several schemas (%s): the handle needs an alias",
-				name, strings.Join(schemas, ", "))
-		}
-	}
-	return nil
+	required, err := s.pool.core.runner("").Required(ctx, open, "HandleConfig.Aliases")
+	maps.Copy(aliases, required)
+	return publicError(err)
 }
 
 // dependencyOrder sorts modules so that each follows those it requires; what

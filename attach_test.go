@@ -248,7 +248,7 @@ func TestARequiredModuleThatIsNotThereOrThereTwiceIsAnError(t *testing.T) {
 	ctx := t.Context()
 	pool := attachPool(t)
 	_, err := pgdbm.Attach(ctx, pool, audit)
-	if err == nil || !strings.Contains(err.Error(), "module audit: requires shop") {
+	if err == nil || !strings.Contains(err.Error(), "module audit: required module shop is recorded in no schema") {
 		t.Fatalf("not there: got %v", err)
 	}
 	mustAttach(t, mustSchema(t, pool, "one"), shop)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -230,20 +229,11 @@ func (ts *Tenants) sharedSchemas(ctx context.Context) (map[string]string, error)
 		if err != nil {
 			return nil, err
 		}
-		recorded, err := r.Schemas(ctx, open)
+		required, err := r.Required(ctx, open, "Config.Aliases")
 		if err != nil {
 			return nil, publicError(err)
 		}
-		for _, name := range open {
-			switch schemas := recorded[name]; len(schemas) {
-			case 1:
-				shared[name] = schemas[0]
-			case 0:
-				return nil, fmt.Errorf("module %s is required and recorded in no schema of this database", name)
-			default:
-				return nil, fmt.Errorf("module %s is required and recorded in several schemas (%s): Config.Aliases must name one", name, strings.Join(schemas, ", "))
-			}
-		}
+		maps.Copy(shared, required)
 	}
 	ts.shared = shared
 	return shared, nil

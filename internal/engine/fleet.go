@@ -311,25 +311,29 @@ func (run *fleetRun) resolve(ctx context.Context) error {
 	}
 	run.required = make(map[string]requirement, len(open))
 	for _, m := range open {
-		r := requirement{in: make(map[string]bool, len(recorded[m]))}
-		for _, s := range recorded[m] {
+		r := requirement{recorded: recorded[m], in: make(map[string]bool, len(recorded[m]))}
+		for _, s := range r.recorded {
 			r.in[s] = true
 		}
 		switch {
 		case len(r.in) == 0:
-			return fmt.Errorf("requires %s, which is recorded in no schema of this database", m)
-		case len(r.in) == 1 && !slices.Contains(run.Schemas, recorded[m][0]):
-			r.shared = recorded[m][0]
+			return requiredError(m, nil, fleetAliases)
+		case len(r.in) == 1 && !slices.Contains(run.Schemas, r.recorded[0]):
+			r.shared = r.recorded[0]
 		}
 		run.required[m] = r
 	}
 	return nil
 }
 
+// fleetAliases is where the schemas of required modules are named.
+const fleetAliases = "FleetOptions.Aliases"
+
 // requirement is where a required module is recorded.
 type requirement struct {
-	in     map[string]bool
-	shared string // the only schema, if it is none of the fleet's
+	recorded []string // sorted
+	in       map[string]bool
+	shared   string // the only schema, if it is none of the fleet's
 }
 
 // names are what the placeholders mean in a schema.
@@ -345,7 +349,7 @@ func (run *fleetRun) names(schema string) (*sqltemplate.Names, error) {
 		case r.shared != "":
 			aliases[m] = r.shared
 		default:
-			return nil, fmt.Errorf("requires %s, which is recorded in several schemas and not in this one", m)
+			return nil, requiredError(m, r.recorded, fleetAliases)
 		}
 	}
 	return sqltemplate.NewNames(schema, aliases)
