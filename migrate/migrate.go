@@ -130,6 +130,10 @@ type UpOptions struct {
 	// without any transaction then get no settings of the session: they must
 	// not rely on search_path, and the role's lock_timeout must be off.
 	ThroughPooler bool
+
+	// Progress is called after each file, by the goroutine that calls Up, which
+	// waits for it. Nil: nobody is told.
+	Progress func(File)
 }
 
 func (o *UpOptions) apply(r *engine.Runner, t *engine.Target) {
@@ -139,6 +143,9 @@ func (o *UpOptions) apply(r *engine.Runner, t *engine.Target) {
 	t.To = o.To
 	r.LockTimeout, r.LockAttempts, r.StatementTimeout = o.LockTimeout, o.LockAttempts, o.StatementTimeout
 	r.StatementByStatement, r.ThroughPooler = o.StatementByStatement, o.ThroughPooler
+	if o.Progress != nil {
+		r.Applied = func(f engine.AppliedFile) { o.Progress(file(f)) }
+	}
 }
 
 // UpResult is what [Up] did.
@@ -166,10 +173,12 @@ func Up(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *UpOptions) (*UpRes
 func ran(fs []engine.AppliedFile) []File {
 	var out []File
 	for _, f := range fs {
-		out = append(out, File{f.Version, f.File, f.Duration, f.RecordOnly})
+		out = append(out, file(f))
 	}
 	return out
 }
+
+func file(f engine.AppliedFile) File { return File{f.Version, f.File, f.Duration, f.RecordOnly} }
 
 // PlanOptions is for options to come; nil is the same as its zero value.
 type PlanOptions struct{}

@@ -52,6 +52,23 @@ func versions(fs []migrate.File) []string {
 	return vs
 }
 
+func TestUpTellsOfEachFileWhenItIsThere(t *testing.T) {
+	t.Parallel()
+	db := handle(t, "told")
+	m := pgdbm.Module{Name: "m", Files: files("1_a.sql", createA, "2_b.sql", createB, "3_broken.sql", broken)}
+	var told []string
+	_, err := migrate.Up(t.Context(), db, m, &migrate.UpOptions{Progress: func(f migrate.File) {
+		there, err := db.TableExists(t.Context(), map[string]string{"1": "a", "2": "b"}[f.Version])
+		if err != nil || !there || f.Duration <= 0 {
+			t.Errorf("%+v: %v, %v", f, there, err)
+		}
+		told = append(told, f.File)
+	}})
+	if err == nil || !reflect.DeepEqual(told, []string{"1_a.sql", "2_b.sql"}) {
+		t.Errorf("%q, %v", told, err)
+	}
+}
+
 func TestPlanUpStatusAndHistoryTellOneStory(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -12,7 +12,7 @@ import (
 // the columns mayCut are cut in the middle, the widest column's first.
 func writeFitting(w io.Writer, head []string, rows [][]string, mayCut []int) error {
 	all := append([][]string{head}, rows...)
-	widths := columnWidths(all, displaywidth.String, mayCut)
+	widths := columnWidths(all, displaywidth.String, mayCut, nil)
 	for _, row := range all {
 		var line strings.Builder
 		for i, text := range row {

@@ -106,7 +106,9 @@ named and do not exist. It exits with 6 when some of them were not to be had.`,
 					To: to, LockTimeout: lock.lockTimeout, LockAttempts: lock.lockAttempts,
 					StatementTimeout: lock.statementTimeout, ThroughPooler: lock.throughPooler,
 				}
+				bar := showUp(ctx, cmd, f.asJSON || f.verbose, db, m, &o)
 				res, err := migrate.Up(ctx, db, m, &o)
+				bar.end()
 				c := changeJSON{Module: m.Name, Schema: db.Schema()}
 				if res != nil {
 					c.Applied, c.Warnings = filesJSON(res.Applied), warningTexts(res.Warnings)
@@ -122,6 +124,36 @@ named and do not exist. It exits with 6 when some of them were not to be had.`,
 	fleet.add(cmd)
 	cmd.Flags().StringVar(&to, "to", "", "`version` to end with")
 	return cmd
+}
+
+// showUp shows on a terminal how far Up with these options is.
+func showUp(ctx context.Context, cmd *cobra.Command, quiet bool, db *pgdbm.DB, m pgdbm.Module, o *migrate.UpOptions) *progress {
+	bar := newProgress(cmd, quiet)
+	if bar.out == nil {
+		return bar
+	}
+	plan, err := migrate.Plan(ctx, db, m, nil)
+	if err != nil {
+		return bar // Up says why
+	}
+	var files []string
+	for _, f := range plan.Pending {
+		if files = append(files, f.File); f.Version == o.To {
+			break
+		}
+	}
+	done := 0
+	show := func() {
+		if done < len(files) {
+			bar.show(done, len(files), files[done])
+		}
+	}
+	show()
+	o.Progress = func(migrate.File) {
+		done++
+		show()
+	}
+	return bar
 }
 
 func newMigrateDown() *cobra.Command {

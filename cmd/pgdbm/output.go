@@ -36,31 +36,46 @@ const columns = 80
 const (
 	narrowest      = 8 // columns of a table are made no narrower to fit
 	betweenColumns = 2
+
+	belowIndent = "          " // of a cell that has a line of its own: the narrowest column's
 )
 
 // writeTable writes rows under a head, which may be nil, in columns. Cells of a
 // table that would be too wide go on in the next line, at a space if they have
 // one, so that nothing is cut off. What people copy stays whole though: the first
-// column, which names the row, and a word of the last one, such as a URL, which
-// may stand out.
+// column, which names the row, and a word of the last one, such as a URL. They get a
+// line of their own then; what is too wide for that stands out.
 func writeTable(w io.Writer, head []string, rows [][]string) error {
 	if head != nil {
 		rows = append([][]string{head}, rows...)
 	}
-	last := 0
-	for _, row := range rows {
-		last = max(last, len(row)-1)
+	names := make([]string, len(rows)) // those that have a line of their own
+	widths, fits := tableWidths(rows)
+	if !fits && len(widths) > 1 && widths[0] > narrowest {
+		short := make([][]string, len(rows))
+		for i, row := range rows {
+			short[i] = slices.Clone(row)
+			if len(row) > 1 && utf8.RuneCountInString(row[0]) > narrowest {
+				names[i], short[i][0] = row[0], ""
+			}
+		}
+		rows = short
+		widths, _ = tableWidths(rows)
 	}
-	mayShrink := []int{last}
-	for i := 1; i < last; i++ {
-		mayShrink = append(mayShrink, i)
-	}
-	widths := columnWidths(rows, utf8.RuneCountInString, mayShrink)
 	var out strings.Builder
-	for _, row := range rows {
+	for i, row := range rows {
+		if names[i] != "" {
+			out.WriteString(names[i] + "\n")
+		}
+		below := "" // the last cell, if it has a line of its own
+		if end := len(row) - 1; end > 0 && end == len(widths)-1 {
+			if word := longestWord(row[end]); word > widths[end] && word <= columns-len(belowIndent) {
+				row, below = row[:end], row[end]
+			}
+		}
 		cells, height := make([][]string, len(row)), 1
 		for i, cell := range row {
-			if i == len(row)-1 {
+			if i == len(row)-1 && below == "" {
 				cells[i] = foldAtSpaces(cell, widths[i])
 			} else {
 				cells[i] = fold(cell, widths[i])
@@ -78,14 +93,60 @@ func writeTable(w io.Writer, head []string, rows [][]string) error {
 			}
 			out.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 		}
+		if below != "" {
+			for _, line := range foldAtSpaces(below, columns-len(belowIndent)) {
+				out.WriteString(belowIndent + line + "\n")
+			}
+		}
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
 }
 
+// tableWidths are the widths of a table's columns, and whether nothing stands out:
+// the longest word of the last column keeps its place if the others can give it.
+func tableWidths(rows [][]string) (widths []int, fits bool) {
+	last, word := 0, 0
+	for _, row := range rows {
+		last = max(last, len(row)-1)
+	}
+	for _, row := range rows {
+		if len(row) > last {
+			word = max(word, longestWord(row[last]))
+		}
+	}
+	mayShrink := []int{last}
+	for i := 1; i < last; i++ {
+		mayShrink = append(mayShrink, i)
+	}
+	for _, least := range []map[int]int{{last: word}, nil} {
+		widths = columnWidths(rows, utf8.RuneCountInString, mayShrink, least)
+		if fits = totalWidth(widths) <= columns; fits {
+			return widths, len(widths) == 0 || word <= widths[last]
+		}
+	}
+	return widths, false
+}
+
+func longestWord(text string) (width int) {
+	for _, word := range strings.Fields(text) {
+		width = max(width, utf8.RuneCountInString(word))
+	}
+	return width
+}
+
+func totalWidth(widths []int) int {
+	total := betweenColumns * (len(widths) - 1)
+	for _, width := range widths {
+		total += width
+	}
+	return total
+}
+
 // columnWidths are the widths that the cells need, measured by width; the widest of
-// the columns mayShrink is reduced until all fit, the first of those that are alike.
-func columnWidths(rows [][]string, width func(string) int, mayShrink []int) []int {
+// the columns mayShrink is reduced until all fit, the first of those that are alike,
+// and none below what least says, or narrowest.
+func columnWidths(rows [][]string, width func(string) int, mayShrink []int, least map[int]int) []int {
 	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {
@@ -95,16 +156,14 @@ func columnWidths(rows [][]string, width func(string) int, mayShrink []int) []in
 			widths[i] = max(widths[i], width(cell))
 		}
 	}
-	total := betweenColumns * (len(widths) - 1)
-	for _, width := range widths {
-		total += width
-	}
+	total := totalWidth(widths)
+	room := func(column int) int { return widths[column] - max(least[column], narrowest) }
 	for ; total > columns; total-- {
-		widest := slices.MaxFunc(mayShrink, func(a, b int) int { return widths[a] - widths[b] })
-		if widths[widest] <= narrowest {
+		shrinks := slices.DeleteFunc(slices.Clone(mayShrink), func(column int) bool { return room(column) <= 0 })
+		if len(shrinks) == 0 {
 			break
 		}
-		widths[widest]--
+		widths[slices.MaxFunc(shrinks, func(a, b int) int { return widths[a] - widths[b] })]--
 	}
 	return widths
 }

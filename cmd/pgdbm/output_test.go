@@ -20,7 +20,13 @@ func TestTablesFitEightyColumnsAndCutNoNameOrURL(t *testing.T) {
 		{[]string{"ONE", "TWO", "THREE"}, [][]string{{"a b", long, "c"}}, "ONE  TWO" + strings.Repeat(" ", 62) + "THREE\na b  " + long + "  c\n"},
 		{[]string{"ONE", "TWO", "THREE"}, [][]string{{"a", long + long[:10], "c"}},
 			"ONE  TWO" + strings.Repeat(" ", 67) + "THREE\na    " + long + "xxxxx" + "  c\n     xxxxx\n"},
-		{[]string{"NAME", "URL"}, [][]string{{long, long}}, "NAME" + strings.Repeat(" ", 61) + "URL\n" + long + "  " + long + "\n"},
+		{[]string{"NAME", "URL"}, [][]string{{long, long}, {"n", "u"}}, "NAME  URL\n" + long + "\n      " + long + "\nn     u\n"},
+		{[]string{"NAME", "AT", "URL"}, [][]string{{"n", "2026-11-26 02:42:05", long}},
+			"NAME  AT         URL\nn     2026-11-2  " + long + "\n      6\n      02:42:05\n"},
+		{[]string{"NAME", "AT", "URL"}, [][]string{{"n", "2026-11-26 02:42:05", long + long}},
+			"NAME  AT                   URL\nn     2026-11-26 02:42:05  " + long + long + "\n"},
+		{[]string{"NAME", "OWNER", "SIZE", "WHAT"}, [][]string{{"n", "pg_database_owner", "0.0 MB", "a " + long}},
+			"NAME  OWNER              SIZE    WHAT\nn     pg_database_owner  0.0 MB\n          a " + long + "\n"},
 	} {
 		var out strings.Builder
 		if err := writeTable(&out, c.head, c.rows); err != nil {

@@ -68,8 +68,10 @@ no superuser: that would run with your rights. Connect as that user.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.withDatabase(cmd, func(ctx context.Context, p *place, pool *pgdbm.Pool) error {
-				c := &clone{pool: pool, url: libpqText(p.config), from: args[0], to: args[1], data: data}
-				if err := c.run(ctx); err != nil {
+				c := &clone{pool: pool, url: libpqText(p.config), from: args[0], to: args[1], data: data, bar: newProgress(cmd, f.asJSON)}
+				err := c.run(ctx)
+				c.bar.end()
+				if err != nil {
 					return fmt.Errorf("clone schema %q as %q: %w", c.from, c.to, err)
 				}
 				warnings, err := c.warnings(ctx)
@@ -91,6 +93,7 @@ type clone struct {
 	url      string
 	from, to string
 	data     bool
+	bar      *progress
 
 	modules []string
 	tx      pgx.Tx
@@ -106,6 +109,7 @@ func (c *clone) run(ctx context.Context) error {
 			return err
 		}
 	}
+	c.bar.show(0, cloneSteps, "structure of "+c.from)
 	var parts []string
 	for _, section := range []string{"pre-data", "post-data"} {
 		text, err := pgDump(ctx, c.url, c.from, "--schema-only", "--section="+section)
@@ -120,8 +124,12 @@ func (c *clone) run(ctx context.Context) error {
 	if err := c.apply(ctx, parts[0], parts[1]); err != nil {
 		return err
 	}
+	c.bar.show(4, cloneSteps, "comparison")
 	return c.compare(ctx)
 }
+
+// cloneSteps are what the progress is counted in.
+const cloneSteps = 5
 
 // check finds out what speaks against it, and which modules there are.
 func (c *clone) check(ctx context.Context) error {
@@ -242,15 +250,23 @@ func (c *clone) apply(ctx context.Context, before, after string) (err error) {
 			return c.exec(ctx, "SET LOCAL search_path = ''; SET LOCAL check_function_bodies = off; SET LOCAL row_security = off;"+
 				"SET LOCAL lock_timeout = '2s'; ALTER SCHEMA "+from+" RENAME TO "+aside)
 		},
-		func() error { return c.exec(ctx, before) },
+		func() error {
+			c.bar.show(1, cloneSteps, "tables")
+			return c.exec(ctx, before)
+		},
 		func() error {
 			if !c.data {
 				return nil
 			}
-			return c.execAll(ctx, cloneRows)
+			return c.execAll(ctx, cloneRows, func(name string) { c.bar.show(2, cloneSteps, "rows of "+name) })
 		},
-		func() error { return c.exec(ctx, after) },
-		func() error { return c.execAll(ctx, cloneViews) },
+		func() error {
+			c.bar.show(3, cloneSteps, "indexes and constraints")
+			return c.exec(ctx, after)
+		},
+		func() error {
+			return c.execAll(ctx, cloneViews, func(name string) { c.bar.show(3, cloneSteps, "rows of "+name) })
+		},
 		func() error {
 			return c.exec(ctx, "ALTER SCHEMA "+from+" RENAME TO "+to+"; ALTER SCHEMA "+aside+" RENAME TO "+from)
 		},
@@ -269,17 +285,22 @@ func (c *clone) exec(ctx context.Context, script string) error {
 	return err
 }
 
-// execAll runs the statements that a query makes.
-func (c *clone) execAll(ctx context.Context, query string) error {
+// execAll runs the statements that a query makes, and says before each what it is
+// about.
+func (c *clone) execAll(ctx context.Context, query string, show func(name string)) error {
 	rows, err := c.tx.Query(ctx, query, c.from, c.aside)
 	if err != nil {
 		return err
 	}
-	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil || len(statements) == 0 {
-		return err
+	type statement struct{ Name, SQL string }
+	statements, err := pgx.CollectRows(rows, pgx.RowToStructByPos[statement])
+	for _, s := range statements {
+		show(s.Name)
+		if err := c.exec(ctx, s.SQL); err != nil {
+			return err
+		}
 	}
-	return c.exec(ctx, strings.Join(statements, ";\n"))
+	return err
 }
 
 // cloneRows makes the statements that copy the rows of tables and the state of
@@ -293,16 +314,16 @@ col AS (SELECT attrelid, attnum, pg_catalog.quote_ident(attname) AS name,
 	WHERE attnum > 0 AND NOT attisdropped AND attgenerated = ''),
 own AS (SELECT c.oid, relname, relkind FROM pg_catalog.pg_class c WHERE relnamespace = (SELECT oid FROM ns)
 	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
-SELECT pg_catalog.format('INSERT INTO %I.%I %s SELECT %s FROM ONLY %I.%I', $1::text, relname,
+SELECT relname::text, pg_catalog.format('INSERT INTO %I.%I %s SELECT %s FROM ONLY %I.%I', $1::text, relname,
 	(SELECT '(' || pg_catalog.string_agg(name, ', ' ORDER BY attnum) || ') OVERRIDING SYSTEM VALUE' FROM col WHERE attrelid = oid),
 	(SELECT pg_catalog.string_agg(name || through, ', ' ORDER BY attnum) FROM col WHERE attrelid = oid), $2::text, relname)
 FROM own WHERE relkind = 'r'
-UNION ALL SELECT pg_catalog.format('SELECT pg_catalog.setval(%L::regclass, last_value, is_called) FROM %I.%I',
+UNION ALL SELECT relname::text, pg_catalog.format('SELECT pg_catalog.setval(%L::regclass, last_value, is_called) FROM %I.%I',
 	pg_catalog.format('%I.%I', $1::text, relname), $2::text, relname) FROM own WHERE relkind = 'S'`
 
 // cloneViews makes the statements that fill the materialized views which are
 // filled in schema $2, in the order in which they were made.
-const cloneViews = `SELECT pg_catalog.format('REFRESH MATERIALIZED VIEW %I.%I', $1::text, relname)
+const cloneViews = `SELECT relname::text, pg_catalog.format('REFRESH MATERIALIZED VIEW %I.%I', $1::text, relname)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
 WHERE nspname = $2 AND relkind = 'm' AND relispopulated ORDER BY c.oid`
 

@@ -174,7 +174,11 @@ func (m *migration) setTimeouts(ctx context.Context, f *File) error {
 
 // noteApplied tells the caller and the log.
 func (m *migration) noteApplied(ctx context.Context, f *File, took time.Duration) {
-	m.result.Applied = append(m.result.Applied, AppliedFile{f.Version, f.Name, took, f.recordOnly})
+	applied := AppliedFile{f.Version, f.Name, took, f.recordOnly}
+	m.result.Applied = append(m.result.Applied, applied)
+	if m.runner.Applied != nil {
+		m.runner.Applied(applied)
+	}
 	m.runner.Logger.LogAttrs(ctx, slog.LevelInfo, "migration applied", slog.String("module", m.target.Module),
 		slog.String("schema", m.target.Schema), slog.String("version", f.Version), slog.String("file", f.Name),
 		slog.Duration("duration", took))

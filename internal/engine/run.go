@@ -42,6 +42,9 @@ type Runner struct {
 	// is present: it refuses some messages of several.
 	StatementByStatement bool
 
+	// Applied is called after each file that is applied; nil: by nobody.
+	Applied func(AppliedFile)
+
 	polling   polling       // zero: defaultPolling
 	onWait    func()        // called before each sleep for a lock; for tests
 	longBatch time.Duration // zero: the constant; for tests
