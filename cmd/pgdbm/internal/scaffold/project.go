@@ -198,7 +198,7 @@ func (p *project) targets(kind Kind) []target {
 	if p.Tenants {
 		ts = append(ts,
 			target{"app/tenants.go", "internal/tenants/tenants.go", p},
-			target{"app/001_tenants.sql", "internal/tenants/migrations/001_tenants.sql", p})
+			target{"app/pgdbm.toml", "pgdbm.toml", p})
 	}
 	return ts
 }
