@@ -128,10 +128,11 @@ type Retry struct {
 	// Attempts is the number of tries, the first included. Zero: 3.
 	// One means no retry.
 	Attempts int
-	// Within bounds the time in which a further try may start. Zero: 3 seconds.
+	// Within bounds the time in which a further try may start; the last one
+	// starts at its end. Zero: 3 seconds.
 	Within time.Duration
-	// Backoff is the pause after the first try; it doubles, with jitter.
-	// Zero: 250 milliseconds.
+	// Backoff is the pause after the first try; it doubles, with jitter, up to
+	// 2 seconds. Zero: 250 milliseconds.
 	Backoff time.Duration
 }
 

@@ -17,6 +17,7 @@ const (
 	defaultAttempts = 3
 	defaultWithin   = 3 * time.Second
 	defaultBackoff  = 250 * time.Millisecond
+	longestBackoff  = 2 * time.Second
 )
 
 // connect reaches the server for the first time, trying again while that may
@@ -27,14 +28,15 @@ func (r Retry) connect(ctx context.Context, c *core) (serverID, error) {
 	backoff := cmp.Or(r.Backoff, defaultBackoff)
 	for try := 1; ; try++ {
 		id, err := c.askServer(ctx)
-		if err == nil || try >= attempts || !unreachable(err) {
+		if err == nil || try >= attempts || !unreachable(err) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return id, err
 		}
-		wait := backoff + rand.N(backoff/4+1)
-		backoff *= 2
-		if time.Now().Add(wait).After(limit) {
+		left := time.Until(limit)
+		if left <= 0 {
 			return id, err
 		}
+		wait := min(backoff+rand.N(backoff/4+1), left)
+		backoff = max(backoff, min(2*backoff, longestBackoff))
 		c.log().LogAttrs(ctx, slog.LevelWarn, "Server cannot be reached, trying again",
 			slog.Int("attempt", try), slog.Duration("wait", wait), slog.Any("error", err))
 		if !pause(ctx, wait) {

@@ -164,7 +164,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 		{pgdbm.Retry{Backoff: time.Millisecond}, 3},
 		{pgdbm.Retry{Attempts: 1}, 1},
 		{pgdbm.Retry{Attempts: 6, Backoff: time.Millisecond}, 6},
-		{pgdbm.Retry{Attempts: 6, Within: time.Second, Backoff: time.Hour}, 1},
+		{pgdbm.Retry{Attempts: 6, Within: 20 * time.Millisecond, Backoff: time.Hour}, 2},
 	} {
 		server := listen(t, refuse("57P03"))
 		_, err := pgdbm.Open(t.Context(), pgdbm.Config{URL: server.url(), Retry: c.retry})

@@ -22,7 +22,7 @@ type question struct {
 // ask puts questions on the terminal, those that apply after the answers before
 // them. With colour off it prompts line by line, as a screen reader needs it.
 func ask(cmd *cobra.Command, questions []question) error {
-	in, out := cmd.InOrStdin(), cmd.OutOrStdout()
+	in, out := cmd.InOrStdin(), raw(cmd.OutOrStdout())
 	if !colorOf(cmd).enabled(out) {
 		return askPlainly(cmd.Context(), in, out, questions)
 	}

@@ -50,7 +50,7 @@ A program with several databases decides for each of them.`,
 			if asJSON {
 				return writeJSON(out, answer)
 			}
-			return answer.WriteText(out, colorOf(cmd).enabled(out))
+			return answer.WriteText(colorOf(cmd).writer(out))
 		},
 	}
 	f := cmd.Flags()

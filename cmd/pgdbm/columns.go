@@ -11,7 +11,7 @@ import (
 // writeFitting writes rows under a head, in columns that fit the screen: texts of
 // the columns mayCut are cut in the middle, the widest column's first.
 func writeFitting(w io.Writer, head []string, rows [][]string, mayCut []int) error {
-	all := append([][]string{head}, rows...)
+	all := onOneLine(append([][]string{head}, rows...))
 	widths := columnWidths(all, displaywidth.String, mayCut, nil)
 	for _, row := range all {
 		var line strings.Builder

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -214,8 +215,10 @@ func newDBReset() *cobra.Command {
 		Use:   "reset",
 		Short: "Drop the database and create it anew",
 		Long: `reset drops the database, if there is one, and creates it, empty, with the same
-owner, encoding and locale. Grants and settings of the database are gone, too.
-It refuses and asks as drop does.`,
+owner, encoding, locale, tablespace and limit of connections. Grants and
+settings of the database are gone, too. The new one is made first, under another
+name, so that nothing is dropped when that fails. It refuses and asks as drop
+does.`,
 		Example: "  pgdbm db reset --yes && pgdbm migrate up --all",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -227,16 +230,14 @@ It refuses and asks as drop does.`,
 				if err := agree.ask(cmd, p, fmt.Sprintf("Drop database %s with all its data, and create it anew?", name)); err != nil {
 					return err
 				}
-				dropped := clauses != ""
+				dropped, created := clauses != "", true
 				if dropped {
-					err = dropDatabase(ctx, pool.Pgx(), name, force)
+					err = replaceDatabase(ctx, pool.Pgx(), name, clauses, force)
+				} else if created, err = createDatabase(ctx, pool.Pgx(), name, ""); err != nil {
+					err = fmt.Errorf("create database %q: %w", name, err)
 				}
 				if err != nil {
 					return err
-				}
-				created, err := createDatabase(ctx, pool.Pgx(), name, clauses)
-				if err != nil {
-					return fmt.Errorf("create database %q: %w", name, err)
 				}
 				return f.print(cmd, databaseChange{Database: name, Dropped: &dropped, Created: &created})
 			})
@@ -258,8 +259,9 @@ func clausesToDrop(ctx context.Context, server *pgxpool.Pool, name string) (stri
 	// Versions name the columns of the locale differently. What is as in template1
 	// comes from there, with all else that is in it.
 	err := server.QueryRow(ctx, `WITH d AS (SELECT datname, datdba, pg_catalog.pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,
-			j->>'datlocprovider' AS provider, coalesce(j->>'datlocale', j->>'daticulocale') AS locale, j->>'daticurules' AS rules
-			FROM (SELECT *, pg_catalog.to_jsonb(p) AS j FROM pg_catalog.pg_database p) p)
+			datconnlimit, spcname, j->>'datlocprovider' AS provider, coalesce(j->>'datlocale', j->>'daticulocale') AS locale, j->>'daticurules' AS rules
+			FROM (SELECT *, pg_catalog.to_jsonb(p) AS j FROM pg_catalog.pg_database p) p
+			JOIN pg_catalog.pg_tablespace s ON s.oid = dattablespace)
 		SELECT pg_catalog.format(' OWNER %I', pg_catalog.pg_get_userbyid(d.datdba)) || CASE
 			WHEN EXISTS (SELECT FROM d t WHERE t.datname = 'template1' AND (t.encoding, t.datcollate, t.datctype, t.provider, t.locale, t.rules)
 				IS NOT DISTINCT FROM (d.encoding, d.datcollate, d.datctype, d.provider, d.locale, d.rules)) THEN ''
@@ -268,11 +270,38 @@ func clausesToDrop(ctx context.Context, server *pgxpool.Pool, name string) (stri
 					WHEN 'i' THEN pg_catalog.format(' LOCALE_PROVIDER icu ICU_LOCALE %L', d.locale)
 					WHEN 'b' THEN pg_catalog.format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %L', d.locale) ELSE '' END
 				|| CASE WHEN d.rules <> '' THEN pg_catalog.format(' ICU_RULES %L', d.rules) ELSE '' END END
+			|| CASE WHEN d.datconnlimit >= 0 THEN pg_catalog.format(' CONNECTION LIMIT %s', d.datconnlimit) ELSE '' END
+			|| CASE WHEN EXISTS (SELECT FROM d t WHERE t.datname = 'template1' AND t.spcname = d.spcname) THEN '' ELSE pg_catalog.format(' TABLESPACE %I', d.spcname) END
 		FROM d WHERE d.datname = $1`, name).Scan(&clauses)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil
 	}
 	return clauses, err
+}
+
+// replaceDatabase makes the new database before it drops the old one. From then on
+// it is not to be interrupted.
+func replaceDatabase(ctx context.Context, server *pgxpool.Pool, name, clauses string, force bool) error {
+	if !force {
+		if err := refuseUsed(ctx, server, name); err != nil {
+			return err
+		}
+	}
+	made := "pgdbm_reset_" + strings.ToLower(rand.Text()[:10])
+	if _, err := createDatabase(ctx, server, made, clauses); err != nil {
+		return fmt.Errorf("create database %q anew: %w; it is as it was", name, err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := dropDatabase(ctx, server, name, force); err != nil {
+		_, undo := server.Exec(ctx, "DROP DATABASE "+pgx.Identifier{made}.Sanitize())
+		return errors.Join(err, undo)
+	}
+	rename := fmt.Sprintf("ALTER DATABASE %s RENAME TO %s", pgx.Identifier{made}.Sanitize(), pgx.Identifier{name}.Sanitize())
+	if _, err := server.Exec(ctx, rename); err != nil {
+		return hintedError{fmt.Errorf("database %q was dropped, and the new one has the name %s still: %w", name, made, err), rename}
+	}
+	return nil
 }
 
 // dropDatabase refuses while others are connected, and says who: the server would
@@ -281,15 +310,21 @@ func dropDatabase(ctx context.Context, server *pgxpool.Pool, name string, force 
 	sql := "DROP DATABASE IF EXISTS " + pgx.Identifier{name}.Sanitize()
 	if force {
 		sql += " WITH (FORCE)"
-	} else if who, err := usersOf(ctx, server, name); err != nil {
+	} else if err := refuseUsed(ctx, server, name); err != nil {
 		return err
-	} else if len(who) > 0 {
-		return fmt.Errorf("drop database %q: %w: %s", name, errInUse, strings.Join(who, ", "))
 	}
 	if _, err := server.Exec(ctx, sql); err != nil {
 		return fmt.Errorf("drop database %q: %w", name, err)
 	}
 	return nil
+}
+
+func refuseUsed(ctx context.Context, server *pgxpool.Pool, name string) error {
+	who, err := usersOf(ctx, server, name)
+	if err == nil && len(who) > 0 {
+		err = fmt.Errorf("drop database %q: %w: %s", name, errInUse, strings.Join(who, ", "))
+	}
+	return err
 }
 
 // usersOf returns who is connected to a database and stays: a session outlives the

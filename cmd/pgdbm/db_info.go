@@ -36,7 +36,8 @@ func newDBPing() *cobra.Command {
 		Short: "Tell whether the database can be reached",
 		Long: `ping connects to the database, says what the server is, and how long a query
 takes that asks for nothing. With --wait it tries again while the server cannot
-be reached, as when it is starting. It exits with 1 when it was not reached.`,
+be reached, as when it is starting, until the time is over. It exits with 1 when
+it was not reached.`,
 		Example: "  pgdbm db ping\n  pgdbm db ping --env prod --wait 30s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,9 +50,15 @@ be reached, as when it is starting. It exits with 1 when it was not reached.`,
 			p.config.Retry = pgdbm.Retry{Attempts: 1}
 			if wait > 0 {
 				const any = 1 << 20
-				p.config.Retry = pgdbm.Retry{Attempts: any, Within: wait, Backoff: 100 * time.Millisecond}
+				// The context ends it, also an attempt to connect.
+				p.config.Retry = pgdbm.Retry{Attempts: any, Within: 2 * wait, Backoff: 100 * time.Millisecond}
+				ctx, cancel = context.WithTimeout(ctx, wait)
+				defer cancel()
 			}
 			j, err := ping(ctx, cmd, p)
+			if err != nil && wait > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				err = codedError{exitFailed, fmt.Errorf("not reached in %s: %w", wait, err)}
+			}
 			if err != nil && !f.asJSON {
 				return err
 			}

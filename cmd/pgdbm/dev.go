@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,13 +31,15 @@ func newDev() *cobra.Command {
 		Long: `dev starts a private PostgreSQL server, or joins the one that runs, makes a
 database, migrates the modules and prints the URL. Then it watches the files and
 pgdbm.toml, and migrates again whenever they change. What fails is told with
-file, line and column, and tried again with the next change.
+file, line and column, and tried again with the next change; what others have
+locked, after five seconds.
 
 The module is that of --module and --dir; without, all modules of pgdbm.toml.
 When a file that has been applied is changed or gone, the schemas are dropped
 and made anew, without their rows; with --keep-data that is as in production.
 
-Ctrl-C drops the database, and ends the server if nobody else uses it.`,
+Ctrl-C drops the database, and ends the server if nobody else uses it. What a
+killed dev left there goes when the next one starts.`,
 		Example: `  pgdbm dev --module billing --dir billing/migrations
   pgdbm dev --tcp --postgres 17`,
 		Args: noArgs,
@@ -108,6 +111,9 @@ func (f *devFlags) folders() (list []string) {
 }
 
 func (f *devFlags) run(cmd *cobra.Command) (err error) {
+	if len(f.database) > longestName {
+		return usageError{fmt.Errorf("--database: has %d bytes, and PostgreSQL takes %d", len(f.database), longestName)}
+	}
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
 	out := &devOutput{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), asJSON: f.asJSON}
@@ -151,13 +157,19 @@ func (f *devFlags) run(cmd *cobra.Command) (err error) {
 			out.failed(nil, err)
 		}
 		w.follow(f.folders())
-		d.migrate(ctx)
+		var again <-chan time.Time
+		if d.migrate(ctx) {
+			again = time.After(devPatience)
+		}
 		out.watching(f.chosen)
-		if err := w.wait(ctx); err != nil {
+		if err := w.wait(ctx, again); err != nil {
 			return err
 		}
 	}
 }
+
+// devPatience is the time after which what others have locked is tried again.
+const devPatience = 5 * time.Second
 
 // all are the errors that were joined to one.
 func all(err error) []error {
@@ -182,9 +194,10 @@ type devWork struct {
 	schemas []string // of all modules so far, also of those that the file has no more
 }
 
-// migrate brings all modules up to date, or tells why not. It opens a pool for as
-// long as it takes, so that a schema that is made anew is new to it.
-func (d *devWork) migrate(ctx context.Context) {
+// migrate brings all modules up to date, or tells why not, and reports whether a
+// lock of others was why. It opens a pool for as long as it takes, so that a schema
+// that is made anew is new to it.
+func (d *devWork) migrate(ctx context.Context) (blocked bool) {
 	failed, err := d.up(ctx)
 	if failed != nil && remakes(err) && !d.flags.keepData {
 		d.out.anew(failed, err)
@@ -195,6 +208,7 @@ func (d *devWork) migrate(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		d.out.failed(failed, err)
 	}
+	return isState(err, lockNotAvailable) || errors.Is(err, migrate.ErrBlocked)
 }
 
 // remakes reports whether a schema made anew would have the files as they are.
@@ -212,7 +226,7 @@ func remakes(err error) bool {
 
 func (d *devWork) open(ctx context.Context) (*pgdbm.Pool, error) {
 	return pgdbm.Open(ctx, pgdbm.Config{URL: d.url, ApplicationName: "pgdbm dev", MaxConns: 4,
-		Logger: slog.New(slog.NewTextHandler(d.out.errs, &slog.HandlerOptions{Level: d.level}))})
+		Logger: slog.New(withoutWarnings{slog.NewTextHandler(d.out.errs, &slog.HandlerOptions{Level: d.level})})})
 }
 
 // up returns the module that could not be brought up to date.

@@ -33,6 +33,17 @@ func createDevDatabase(ctx context.Context, url, name string) (*devDatabase, err
 		return nil, fmt.Errorf("create database: %w", err)
 	}
 	db := &devDatabase{admin: admin}
+	// One dev after the other, so that none takes a lock that sweep tries for one of
+	// a dev that lives.
+	if _, err = admin.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock("+devKey+")", ""); err == nil {
+		if err = db.sweep(ctx); err != nil {
+			err = fmt.Errorf("drop what a killed pgdbm dev has left: %w", err)
+		}
+	}
+	if err != nil {
+		admin.Close(context.WithoutCancel(ctx))
+		return nil, err
+	}
 	if name != "" {
 		db.name = name
 		err = db.create(ctx)
@@ -48,6 +59,9 @@ func createDevDatabase(ctx context.Context, url, name string) (*devDatabase, err
 			}
 		}
 	}
+	if err == nil {
+		_, err = admin.Exec(ctx, "SELECT pg_catalog.pg_advisory_unlock("+devKey+")", "")
+	}
 	if err != nil {
 		admin.Close(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("create database %q: %w", db.name, err)
@@ -57,11 +71,45 @@ func createDevDatabase(ctx context.Context, url, name string) (*devDatabase, err
 
 var errTaken = errors.New("another pgdbm dev has it, or it is somebody's own")
 
+// devKey is the key of the lock of a database with the name $1.
+const devKey = "pg_catalog.hashtextextended('pgdbm dev ' || $1, 0)"
+
+// sweep drops the databases of devs that were killed, unless somebody uses them.
+func (db *devDatabase) sweep(ctx context.Context) error {
+	rows, err := db.admin.Query(ctx, `SELECT datname FROM pg_catalog.pg_database d WHERE pg_catalog.shobj_description(oid, 'pg_database') = $1
+		AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid) ORDER BY 1`, devComment)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		var got bool
+		if err := db.admin.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock("+devKey+")", name).Scan(&got); err != nil {
+			return err
+		}
+		if !got {
+			continue
+		}
+		_, err := db.admin.Exec(ctx, "DROP DATABASE IF EXISTS "+sqltemplate.Quote(name))
+		if isState(err, objectInUse) {
+			err = nil // since we looked
+		}
+		if _, unlock := db.admin.Exec(ctx, "SELECT pg_catalog.pg_advisory_unlock("+devKey+")", name); unlock != nil || err != nil {
+			return errors.Join(err, unlock)
+		}
+	}
+	return nil
+}
+
+const objectInUse = "55006"
+
 // create makes the database. What a killed dev left of that name goes first.
 func (db *devDatabase) create(ctx context.Context) error {
-	const key = "pg_catalog.hashtextextended('pgdbm dev ' || $1, 0)"
 	var got, there, ours bool
-	if err := db.admin.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock("+key+")", db.name).Scan(&got); err != nil {
+	if err := db.admin.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock("+devKey+")", db.name).Scan(&got); err != nil {
 		return err
 	}
 	if !got {
@@ -73,7 +121,7 @@ func (db *devDatabase) create(ctx context.Context) error {
 		return err
 	}
 	if there && !ours {
-		if _, err := db.admin.Exec(ctx, "SELECT pg_catalog.pg_advisory_unlock("+key+")", db.name); err != nil {
+		if _, err := db.admin.Exec(ctx, "SELECT pg_catalog.pg_advisory_unlock("+devKey+")", db.name); err != nil {
 			return err
 		}
 		return errTaken

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pgdbm/pgdbm"
@@ -21,6 +24,26 @@ type devOutput struct {
 	out, errs io.Writer
 	asJSON    bool
 	watched   []string // folders that watching has been told of
+	ailing    bool     // something has failed since watching was told of
+	ailed     bool     // before that
+}
+
+// withoutWarnings leaves out what is logged of the warnings that migrated tells.
+type withoutWarnings struct{ slog.Handler }
+
+func (h withoutWarnings) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn && strings.HasPrefix(r.Message, "migration: ") {
+		return nil
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h withoutWarnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return withoutWarnings{h.Handler.WithAttrs(attrs)}
+}
+
+func (h withoutWarnings) WithGroup(name string) slog.Handler {
+	return withoutWarnings{h.Handler.WithGroup(name)}
 }
 
 // devEvent is a line of JSON.
@@ -64,8 +87,8 @@ func (o *devOutput) ready(server *localpg.Server, database, url string) {
 		server.Version(), database, url, doctor.Shell(url))
 }
 
-// watching is told to people when the folders are others, and in JSON after each
-// look at all modules.
+// watching is told to people when the folders are others or nothing fails any more,
+// and in JSON after each look at all modules.
 func (o *devOutput) watching(list []chosen) {
 	var folders []string
 	for _, c := range list {
@@ -74,12 +97,12 @@ func (o *devOutput) watching(list []chosen) {
 	switch {
 	case o.asJSON:
 		o.event(devEvent{Event: "watching", Folders: folders})
-	case !slices.Equal(folders, o.watched):
+	case !slices.Equal(folders, o.watched) || o.ailed && !o.ailing:
 		for _, folder := range folders {
 			o.line(o.out, "watching  %s", folder)
 		}
 	}
-	o.watched = folders
+	o.watched, o.ailed, o.ailing = folders, o.ailing, false
 }
 
 func (o *devOutput) migrated(c *chosen, res *migrate.UpResult) {
@@ -110,6 +133,7 @@ func (o *devOutput) anew(c *chosen, err error) {
 
 // failed tells of an error; c is nil for one that is no module's.
 func (o *devOutput) failed(c *chosen, err error) {
+	o.ailing = true
 	if o.asJSON {
 		o.event(c.failure(err))
 		return

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -187,7 +188,7 @@ func TestDevMigratesWhatIsWrittenUntilItIsInterrupted(t *testing.T) {
 	}
 	other.next("migrated")
 	other.next("watching")
-	if code := other.end(os.Interrupt); code != exitInterrupted {
+	if code := other.end(syscall.SIGHUP); code != exitInterrupted { // its terminal is closed
 		t.Errorf("exit code %d: %s", code, &other.stderr)
 	}
 	d.query(ready.URL, "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE starts_with(datname, '"+name+"')", name)
@@ -366,6 +367,23 @@ func TestDevTakesAwayWhatAKilledOneLeft(t *testing.T) {
 	if code := d.end(syscall.SIGTERM); code != exitInterrupted {
 		t.Errorf("exit code %d", code)
 	}
+	// So does a later one of another name.
+	d = startDev(t, dir, "--module", "shop", "--durable", "--database", name+"_left")
+	d.next("ready")
+	d.next("migrated")
+	d.next("watching")
+	d.end(syscall.SIGKILL)
+	for lives := true; lives; {
+		if err := foreign.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'pgdbm dev%' || $1)", name+"_left").Scan(&lives); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = startDev(t, dir, "--module", "shop", "--durable")
+	d.next("ready")
+	d.query(server.URL(""), "SELECT count(*)::text FROM pg_database WHERE datname = '"+name+"_left'", "0")
+	d.next("migrated")
+	d.next("watching")
+	d.end(os.Interrupt)
 	// What somebody else made of that name stays.
 	if _, err := foreign.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
 		t.Fatal(err)
@@ -409,4 +427,119 @@ func untilDev(ts *testscript.TestScript, neg bool, args []string) {
 		<-time.After(10 * time.Millisecond)
 	}
 	ts.Fatalf("%s never came true in %s", args[1], args[0])
+}
+
+func TestDevFollowsLinksAndOpensNoPipes(t *testing.T) {
+	t.Parallel()
+	dir, _ := devFolder(t, "links")
+	write(t, dir, "elsewhere/items.sql", "CREATE TABLE {{tables.items}} (id int);\n")
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "migrations"), 0o755), os.Symlink("../elsewhere/items.sql", filepath.Join(dir, "migrations", "001_items.sql"))); err != nil {
+		t.Fatal(err)
+	}
+	d := startDev(t, dir, "--module", "shop", "--durable")
+	d.next("ready")
+	d.next("migrated")
+	d.next("watching")
+	write(t, dir, "elsewhere/items.sql", "CREATE TABLE {{tables.items}} (id bigint);\n")
+	d.next("anew")
+	d.next("migrated")
+	d.next("watching")
+	if err := syscall.Mkfifo(filepath.Join(dir, "migrations", "002_pipe.sql"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if e := d.next("failed"); !strings.Contains(e.Error, "002_pipe.sql: is no regular file") {
+		t.Errorf("%+v", e)
+	}
+	d.next("watching")
+	if code := d.end(os.Interrupt); code != exitInterrupted {
+		t.Errorf("exit code %d: %s", code, &d.stderr)
+	}
+}
+
+func TestDevTriesAgainWhatOthersHaveLocked(t *testing.T) {
+	t.Parallel()
+	dir, _ := devFolder(t, "locked")
+	write(t, dir, "migrations/001_items.sql", "CREATE TABLE {{tables.items}} (id int);\n")
+	d := startDev(t, dir, "--module", "shop", "--durable")
+	ready := d.next("ready")
+	d.next("migrated")
+	d.next("watching")
+	conn, err := pgx.Connect(t.Context(), ready.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.PgConn().Exec(t.Context(), "BEGIN; LOCK TABLE shop.items").ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "migrations/002_more.sql", "-- pgdbm:lock-timeout 10ms\nALTER TABLE {{tables.items}} ADD more int;\n")
+	if e := d.next("failed"); !strings.Contains(e.Error, "blocked") {
+		t.Errorf("%+v", e)
+	}
+	d.next("watching")
+	if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	d.next("migrated") // without a change
+	d.next("watching")
+	if code := d.end(os.Interrupt); code != exitInterrupted {
+		t.Errorf("exit code %d: %s", code, &d.stderr)
+	}
+}
+
+func TestPeopleAreToldWhenNothingFailsAnyMore(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	o := &devOutput{out: &out, errs: &errs}
+	list := []chosen{{dir: "shop"}}
+	o.watching(list)
+	o.failed(nil, errors.New("why"))
+	o.watching(list)
+	o.watching(list)
+	o.watching(list)
+	if got := strings.Count(out.String(), "watching  shop"); got != 2 {
+		t.Error(out.String())
+	}
+}
+
+// A pipe for pgdbm.toml is read, as in a process substitution, and Ctrl-C ends the
+// wait for it.
+func TestAPipeForTheProjectFileCanBeInterrupted(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pgdbm.toml")
+	if err := syscall.Mkfifo(pipe, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "[modules.x]\nnonsense = 1\n"} {
+		var stderr bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), "pgdbm", "db", "info", "--config", pipe)
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var w *os.File
+		for err := error(syscall.ENXIO); errors.Is(err, syscall.ENXIO); { // nobody reads yet
+			w, err = os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+			if err != nil && !errors.Is(err, syscall.ENXIO) {
+				t.Fatal(err)
+			}
+		}
+		want, code := "pgdbm: interrupted\n", exitInterrupted
+		if text == "" {
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			want, code = "unknown key modules.x.nonsense", exitUsage
+			if _, err := w.WriteString(text); err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+		}
+		_ = cmd.Wait() // the code says it
+		w.Close()
+		if cmd.ProcessState.ExitCode() != code || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%d, %s", cmd.ProcessState.ExitCode(), &stderr)
+		}
+	}
 }

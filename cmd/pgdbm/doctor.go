@@ -135,7 +135,8 @@ func (f *doctorFlags) look(cmd *cobra.Command) error {
 		if f.asJSON {
 			err = writeJSON(out, j)
 		} else {
-			err = writeDoctor(out, r, j, colorOf(cmd).enabled(out))
+			out, colored := colorOf(cmd).writer(out)
+			err = writeDoctor(out, r, j, colored)
 		}
 		switch {
 		case err != nil:

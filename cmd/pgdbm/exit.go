@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgdbm/pgdbm"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
@@ -73,6 +76,16 @@ func codeOf(err error) int {
 		}
 	}
 	return exitFailed
+}
+
+// detail is what else the server says of an error, or "". What values of rows may
+// be in stays unsaid: errors in data, of constraints, and those that functions raise.
+func detail(err error) string {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || slices.ContainsFunc([]string{"22", "23", "P0"}, func(class string) bool { return strings.HasPrefix(refused.Code, class) }) {
+		return ""
+	}
+	return refused.Detail
 }
 
 // hint is what to do about an error, or "".

@@ -31,6 +31,9 @@ a name the project has that of the folder. Nothing that exists is overwritten.`,
 			if err != nil {
 				return usageError{err}
 			}
+			if most := longestName - len("_test"); len(name) > most {
+				return usageError{fmt.Errorf("the project's name has %d bytes, and its databases, NAME_dev and NAME_test, leave %d: give a shorter one", len(name), most)}
+			}
 			folders := map[string]string{}
 			for _, m := range modules {
 				if err := sqltemplate.ValidateModule(m); err != nil {

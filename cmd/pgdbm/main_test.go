@@ -40,6 +40,8 @@ func TestScripts(t *testing.T) {
 			root, err := filepath.Abs("../..")
 			env.Setenv("CHECKOUT", root)
 			env.Setenv("BINARIES", os.Getenv("PGDBM_POSTGRES_BIN"))
+			env.Setenv("ESC", "\x1b")
+			env.Setenv("LF", "\n")
 			env.Setenv("PID", strconv.Itoa(os.Getpid()))
 			if s, serverErr := server(); serverErr == nil {
 				env.Setenv("SERVER", s.URL(""))

@@ -180,7 +180,7 @@ func (f *moduleFlags) chooseOne(cmd *cobra.Command, m *projectfile.Module) (chos
 			return c, err
 		}
 	}
-	c.dir, c.module.Schema, c.module.Files = dir, c.schema, os.DirFS(dir)
+	c.dir, c.module.Schema, c.module.Files = dir, c.schema, newFolder(dir)
 	for _, name := range c.module.Requires {
 		if f.place.file == nil {
 			break

@@ -42,7 +42,7 @@ pg_dump, of the server's version or a newer one, on the PATH.`,
 				case f.asJSON:
 					return writeJSON(cmd.OutOrStdout(), dumpJSON{Module: m.Name, Schema: db.Schema(), SQL: string(text)})
 				}
-				_, err = cmd.OutOrStdout().Write(text)
+				_, err = raw(cmd.OutOrStdout()).Write(text) // as it is in the database
 				return err
 			})
 		},

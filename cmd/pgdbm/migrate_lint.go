@@ -54,7 +54,7 @@ It exits with 1 when it finds something of the level of --severity or above.`,
 			} else if !info.IsDir() {
 				return usageError{fmt.Errorf("--dir: %s is not a folder", dir)}
 			}
-			all, err := sqllint.Run(os.DirFS(dir), &o)
+			all, err := sqllint.Run(newFolder(dir), &o)
 			if err != nil {
 				return err
 			}

@@ -49,6 +49,7 @@ func writeTable(w io.Writer, head []string, rows [][]string) error {
 	if head != nil {
 		rows = append([][]string{head}, rows...)
 	}
+	rows = onOneLine(rows)
 	names := make([]string, len(rows)) // those that have a line of their own
 	widths, fits := tableWidths(rows)
 	if !fits && len(widths) > 1 && widths[0] > narrowest {
@@ -141,6 +142,17 @@ func totalWidth(widths []int) int {
 		total += width
 	}
 	return total
+}
+
+// onOneLine escapes what would leave a cell.
+func onOneLine(rows [][]string) [][]string {
+	out := make([][]string, len(rows))
+	for i, row := range rows {
+		for _, cell := range row {
+			out[i] = append(out[i], escaped(cell, ""))
+		}
+	}
+	return out
 }
 
 // columnWidths are the widths that the cells need, measured by width; the widest of

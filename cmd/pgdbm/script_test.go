@@ -36,7 +36,7 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 // noConfig runs a command that must say that there is neither a file nor a URL, or no
 // module without them, as a usage error.
 func noConfig(ts *testscript.TestScript, neg bool, args []string) {
-	must(ts, args, exitUsage, `there is no pgdbm\.toml`, `(?m)^Run 'pgdbm --help' for usage\.$`)
+	must(ts, args, exitUsage, `there is no pgdbm\.toml`, `(?m)^Run 'pgdbm .* --help' for usage\.$`)
 }
 
 // noServer runs a command where DATABASE_URL leads to no server.

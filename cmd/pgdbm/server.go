@@ -31,14 +31,6 @@ when it ends: it is no place for what you want to keep.`,
 	return cmd
 }
 
-// subcommands refuses what is no subcommand.
-func subcommands(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usageError{fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())}
-	}
-	return nil
-}
-
 // serverFlags choose one of the servers that can be shared.
 type serverFlags struct {
 	tcp, durable bool
@@ -86,8 +78,8 @@ tests start it, that one stays. PostgreSQL is fetched when the machine has none.
 		Example: "  pgdbm server start\n  pgdbm server start --tcp --postgres 17 --for 8h",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if keep < 0 {
-				return usageError{errors.New("--for: is negative")}
+			if keep == 0 && cmd.Flags().Changed("for") {
+				return usageError{errors.New("--for: is no time")}
 			}
 			server, err := flags.start(cmd.Context())
 			if err != nil {
@@ -318,7 +310,7 @@ func newServerPsql() *cobra.Command {
 			}
 			signal.Notify(make(chan os.Signal, 1), os.Interrupt) // Ctrl-C is psql's
 			psql := exec.Command(program, append([]string{url}, rest...)...)
-			psql.Stdin, psql.Stdout, psql.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+			psql.Stdin, psql.Stdout, psql.Stderr = cmd.InOrStdin(), raw(cmd.OutOrStdout()), raw(cmd.ErrOrStderr())
 			if err := psql.Run(); err != nil {
 				return fmt.Errorf("psql: %w", err)
 			}

@@ -19,7 +19,7 @@ func newSkills() *cobra.Command {
 		Short: "List, show or install what coding agents should know of pgdbm",
 		Long: `skills are short texts for coding agents, in the form of agentskills.io. They
 are part of this command, so they fit its version.`,
-		Args: noArgs,
+		Args: subcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newSkillsList(), newSkillsShow(), newSkillsInstall())

@@ -20,7 +20,10 @@ import (
 
 // target says which database a command works on: that of --url, else of the
 // environment in pgdbm.toml, else of DATABASE_URL.
-type target struct{ url, config, env string }
+type target struct {
+	url, config, env string
+	cmd              *cobra.Command // that has the flags
+}
 
 // add adds the flags.
 func (t *target) add(cmd *cobra.Command) {
@@ -37,6 +40,7 @@ func (t *target) add(cmd *cobra.Command) {
 
 // addFile adds the flag for commands that need no database.
 func (t *target) addFile(cmd *cobra.Command) {
+	t.cmd = cmd
 	cmd.Flags().StringVar(&t.config, "config", "", "`file` to read; else PGDBM_CONFIG or pgdbm.toml")
 }
 
@@ -76,8 +80,15 @@ func (t *target) path() (path, source string) {
 // one.
 func (t *target) file() (*projectfile.File, error) {
 	path, source := t.path()
-	f, err := projectfile.Read(path)
+	// It may be a pipe, on which nobody writes.
+	ctx := context.Background()
+	if t.cmd != nil && t.cmd.Context() != nil { // not so for completion
+		ctx = t.cmd.Context()
+	}
+	f, err := untilInterrupted(ctx, func() (*projectfile.File, error) { return projectfile.Read(path) })
 	switch {
+	case errors.Is(err, context.Canceled):
+		return nil, err
 	case source == "" && errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case errors.As(err, new(*fs.PathError)) && source != "":
@@ -168,7 +179,26 @@ func (t *target) findDatabase() (*place, error) {
 	if err == nil {
 		err = t.database(p)
 	}
+	if err == nil {
+		err = p.check()
+	}
 	return p, err
+}
+
+// longestName is how many bytes a name has at most. The server cuts longer ones, so
+// that they become the name of something else.
+const longestName = 63
+
+// check refuses what leads to no database, or to another one than it says. It does
+// not quote it: there may be a password in it.
+func (p *place) check() error {
+	if strings.Contains(p.config.URL, "://") && !isURL(p.config.URL) && !strings.Contains(p.config.URL, "=") {
+		return usageError{fmt.Errorf("%s: is no URL of PostgreSQL, which begins with postgres:// or postgresql://", p.source)}
+	}
+	if l, err := locate(p.config); err == nil && len(l.database) > longestName {
+		return usageError{fmt.Errorf("%s: the name of the database has %d bytes, and PostgreSQL takes %d", p.source, len(l.database), longestName)}
+	}
+	return nil
 }
 
 // database completes what find has found.
@@ -278,6 +308,9 @@ func (e *connectError) hint() string {
 			return "check user and password of " + e.source + ", and the server's pg_hba.conf"
 		}
 		return ""
+	}
+	if text := e.err.Error(); strings.Contains(text, "TLS") || strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ") {
+		return "check TLS: what sslmode (ssl_mode) and the certificates of " + e.source + " want, and what the server has"
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](e.err); ok {
 		return "check that the server runs, and host and port of " + e.source

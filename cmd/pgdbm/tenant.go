@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -196,7 +195,7 @@ func (f *tenantFlags) oneModule(cmd *cobra.Command, word string, several int) (m
 	if err := checkFolder(folder); err != nil {
 		return m, fmt.Errorf("%s: %w", flag, err)
 	}
-	m.Files = os.DirFS(folder)
+	m.Files = newFolder(folder)
 	return m, nil
 }
 

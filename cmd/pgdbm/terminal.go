@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,18 @@ func (c colorFlag) enabled(out any) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(out)
 }
 
+// writer is what to write to, and whether in colour: then nothing is escaped.
+func (c colorFlag) writer(out io.Writer) (io.Writer, bool) {
+	if c.enabled(out) {
+		return raw(out), true
+	}
+	return out, false
+}
+
 func isTerminal(file any) bool {
+	if p, ok := file.(*safeWriter); ok {
+		file = p.Writer
+	}
 	f, ok := file.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -34,9 +34,9 @@ func (w *watch) follow(folders []string) {
 }
 
 // wait returns when the files are other than they were, and have been so for a
-// period: somebody may be in the middle of writing them. Its error is the
-// context's cause.
-func (w *watch) wait(ctx context.Context) error {
+// period: somebody may be in the middle of writing them; or when again fires. Its
+// error is the context's cause.
+func (w *watch) wait(ctx context.Context, again <-chan time.Time) error {
 	ticker := time.NewTicker(watchPeriod)
 	defer ticker.Stop()
 	last := w.seen
@@ -44,6 +44,8 @@ func (w *watch) wait(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-again:
+			return nil
 		case <-ticker.C:
 		}
 		now := w.files()
@@ -62,7 +64,8 @@ func (w *watch) files() sight {
 	describe(&config, w.config, info, err)
 	for _, folder := range w.folders {
 		// The errors are in the text.
-		_ = fs.WalkDir(os.DirFS(folder), ".", func(path string, d fs.DirEntry, err error) error {
+		files := os.DirFS(folder)
+		_ = fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
 				describe(&folders, path, nil, err)
@@ -71,7 +74,7 @@ func (w *watch) files() sight {
 					return fs.SkipDir // files are in the folder, or in one in it
 				}
 			case strings.HasSuffix(path, ".sql"):
-				info, err := d.Info()
+				info, err := fs.Stat(files, path) // of what a link leads to
 				describe(&folders, path, info, err)
 			}
 			return nil

@@ -84,6 +84,7 @@ func Read(path string) (*File, error) {
 
 // Parse is Read of a text.
 func Parse(path string, text []byte) (*File, error) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // editors of Windows write one
 	var doc document
 	if err := decode(path, text, &doc); err != nil {
 		return nil, err
