@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,13 +49,17 @@ a name the project has that of the folder. Nothing that exists is overwritten.`,
 				modules, folders[name] = []string{name}, "migrations"
 			}
 			text := projectText(name, modules, folders)
+			// The file comes last: where it is, nothing is made, and init can be run
+			// again after a folder could not be made.
+			if _, err := os.Lstat(projectfile.DefaultPath); errors.Is(err, fs.ErrNotExist) {
+				for _, m := range modules {
+					if err := os.MkdirAll(filepath.FromSlash(folders[m]), 0o777); err != nil {
+						return fmt.Errorf("init: %w", err)
+					}
+				}
+			}
 			if err := scaffold.Write(".", []scaffold.File{{Path: projectfile.DefaultPath, Text: []byte(text)}}); err != nil {
 				return fmt.Errorf("init: %w", err)
-			}
-			for _, m := range modules {
-				if err := os.MkdirAll(filepath.FromSlash(folders[m]), 0o777); err != nil {
-					return fmt.Errorf("init: %w", err)
-				}
 			}
 			return reportInit(cmd, asJSON, modules, folders)
 		},

@@ -41,7 +41,7 @@ type Environment struct {
 }
 
 func newEnvironment(f *File, name string, raw *settings) *Environment {
-	e := &Environment{Name: name, Production: name == "prod" || name == "production", file: f, raw: raw}
+	e := &Environment{Name: name, Production: strings.EqualFold(name, "prod") || strings.EqualFold(name, "production"), file: f, raw: raw}
 	if raw.Production != nil {
 		e.Production = *raw.Production
 	}

@@ -74,6 +74,9 @@ func TestAFileOfThePythonPgdbmIsReadAsItIs(t *testing.T) {
 	if f.Environment("dev").Production || !f.Environment("prod").Production {
 		t.Error("production is told wrongly")
 	}
+	if f, err := Parse("f.toml", []byte("\ufeff[environments.PROD]\n[environments.Production]\n")); err != nil || !f.Environments[0].Production || !f.Environments[1].Production {
+		t.Errorf("production in capitals: %v", err)
+	}
 	order, err := f.InOrder()
 	if err != nil || len(order) != 2 || order[0].Name != "users" || order[1].Name != "billing" {
 		t.Errorf("order %+v, %v", order, err)
