@@ -210,7 +210,7 @@ gone (class, id, sub, outside) as (
     union select d.class, d.id, d.sub, not coalesce(
         (select s.namespace = (select oid from ns) or s.namespace = 'pg_toast'::regnamespace from (select case d.class` + cases.String() + `
             end as namespace) s),
-        d.class = pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') or
+        coalesce(d.class = pg_catalog.to_regclass('pg_catalog.pg_publication_namespace'), false) or
         exists (select from pg_catalog.pg_depend e join pg_catalog.pg_extension x on x.oid = e.refobjid where e.classid = d.class and e.objid = d.id
             and e.deptype = 'e' and e.refclassid = 'pg_catalog.pg_extension'::regclass and x.extnamespace = (select oid from ns)))
     from gone g cross join lateral (
