@@ -220,12 +220,12 @@ type doctorJSON struct {
 }
 
 type doctorFinding struct {
-	Code     string `json:"code"`
-	Severity string `json:"severity"` // error, warning or info
-	Where    string `json:"where"`
-	What     string `json:"what"`
-	SQL      string `json:"fix_sql,omitempty"`
-	Command  string `json:"fix_command,omitempty"`
+	Code     string   `json:"code"`
+	Severity string   `json:"severity"` // error, warning or info
+	Where    string   `json:"where"`
+	What     string   `json:"what"`
+	SQL      []string `json:"fix_sql,omitempty"` // each for psql -c
+	Command  string   `json:"fix_command,omitempty"`
 }
 
 // doctorSkipped are codes that could not be looked for.

@@ -53,11 +53,23 @@ func writeDoctor(out io.Writer, r *doctor.Report, j doctorJSON, colored bool) er
 		if n := like[k] - 1; f.Kind != "" && n > 0 {
 			indented(&b, "", fold(fmt.Sprintf("and %d more like it, which --json lists", n), columns-gutter))
 		}
-		indented(&b, "SQL", foldSQL(f.Fix.SQL, columns-gutter))
+		var sql []string
+		for _, statement := range f.Fix.SQL {
+			sql = append(sql, foldSQL(statement, columns-gutter)...)
+		}
+		indented(&b, "SQL", sql)
 		indented(&b, "run", foldCommand(f.Fix.Command, columns-gutter))
 	}
+	var why []string // each reason once, with all codes
+	codes := make(map[string][]string)
 	for _, s := range j.Skipped {
-		for i, line := range fold(printable(fmt.Sprintf("not looked for: %s: %s", strings.Join(s.Codes, ", "), s.Error)), columns-2) {
+		if codes[s.Error] == nil {
+			why = append(why, s.Error)
+		}
+		codes[s.Error] = append(codes[s.Error], s.Codes...)
+	}
+	for _, reason := range why {
+		for i, line := range fold(printable(fmt.Sprintf("not looked for: %s: %s", strings.Join(codes[reason], ", "), reason)), columns-2) {
 			if i > 0 {
 				line = "  " + line
 			}
@@ -79,9 +91,12 @@ func indented(b *strings.Builder, label string, lines []string) {
 	}
 }
 
-// printable keeps names from moving the cursor.
+// printable keeps names from moving the cursor, and texts in their line.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return ' '
+		}
 		if unicode.IsControl(r) {
 			return unicode.ReplacementChar
 		}

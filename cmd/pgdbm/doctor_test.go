@@ -33,12 +33,13 @@ func TestFindingsFitEightyColumnsAndStayPasteable(t *testing.T) {
 	long := strings.Repeat("word ", 30)
 	r := &doctor.Report{Database: "app", Findings: []doctor.Finding{
 		{Code: "connection-headroom", Severity: doctor.Error, Where: long, What: long,
-			Fix: doctor.Fix{SQL: `ALTER TABLE a ALTER b TYPE bigint; SELECT 'Bolt & Co' AS "a name", ` + strings.Repeat("x, ", 30) + `y FROM t; -- and restart`}},
+			Fix: doctor.Fix{SQL: []string{"ALTER TABLE a ALTER b TYPE bigint;", `SELECT 'Bolt & Co' AS "a name", ` + strings.Repeat("x, ", 30) + `y FROM t; -- and restart`}}},
 		{Code: "module-pending", Severity: doctor.Warning, Where: "a", What: "b", Kind: "k",
 			Fix: doctor.Fix{Command: "pgdbm migrate up --module a_rather_long_name --dir 'a folder/of migrations' --schema a_rather_long_name"}},
 		{Code: "module-pending", Severity: doctor.Warning, Where: "c", What: "d", Kind: "k", Fix: doctor.Fix{Command: "x"}},
 		{Code: "module-pending", Severity: doctor.Warning, Where: "e\x1b[2J", What: "f", Fix: doctor.Fix{Command: "x"}},
-	}, Skipped: []doctor.Skipped{{Codes: []string{"schema-gone"}, Err: errors.New(long)}}}
+		{Code: "module-pending", Severity: doctor.Warning, Where: "g", What: "two\nlines", Kind: "other", Fix: doctor.Fix{Command: "x"}},
+	}, Skipped: []doctor.Skipped{{Codes: []string{"schema-gone"}, Err: errors.New(long)}, {Codes: []string{"schema-unowned", "tenant-grant"}, Err: errors.New(long)}}}
 	var out bytes.Buffer
 	if err := writeDoctor(&out, r, newDoctorJSON(r), false); err != nil {
 		t.Fatal(err)
@@ -55,8 +56,9 @@ func TestFindingsFitEightyColumnsAndStayPasteable(t *testing.T) {
 		"     run  pgdbm migrate up --module a_rather_long_name --dir \\\n          'a folder/of migrations' --schema a_rather_long_name\n",
 		"          and 1 more like it, which --json lists\n",
 		"e\ufffd[2J",
-		"\nnot looked for: schema-gone: word",
-		"\ndatabase app: 1 error, 3 warnings\n",
+		"          two lines\n",
+		"\nnot looked for: schema-gone, schema-unowned, tenant-grant: word",
+		"\ndatabase app: 1 error, 4 warnings\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)

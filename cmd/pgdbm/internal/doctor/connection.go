@@ -45,7 +45,7 @@ func pooler(ctx context.Context, l *look) ([]Finding, error) {
 	}
 	f := Finding{Code: "pooler", Severity: Info, Where: "the connection",
 		What: "a pooler stands before the server and keeps a session for each client; migrations outside a transaction need --through-pooler, or a direct connection",
-		Fix:  Fix{SQL: "SHOW POOL_MODE; -- on the pooler's own database, such as pgbouncer"}}
+		Fix:  statements("SHOW POOL_MODE; -- on the pooler's own database, such as pgbouncer")}
 	if pids[0] == pids[1] {
 		f.What = "a pooler in transaction mode stands before the server: what a session keeps does not work through it, which is LISTEN, SET, temporary tables, session locks and migrations outside a transaction; those need a direct connection"
 	}
@@ -78,7 +78,7 @@ group by 1, 2, 3 order by 1, 2, 3`, ApplicationName)
 	for _, r := range rows {
 		found = append(found, Finding{Code: "tls-off", Severity: Warning, Where: application(r.App, r.Host),
 			What: fmt.Sprintf("%s as %s without TLS from another machine", count(r.N, "session"), r.Login),
-			Fix:  Fix{SQL: "SELECT line_number, address, auth_method FROM pg_hba_file_rules WHERE type = 'host'; -- hostssl refuses them"}})
+			Fix:  statements("SELECT line_number, address, auth_method FROM pg_hba_file_rules WHERE type = 'host'; -- hostssl refuses them")})
 	}
 	return found, err
 }

@@ -40,14 +40,22 @@ type Finding struct {
 	What     string
 	Fix      Fix
 
-	// Kind is equal in findings that differ by their schema only. Empty: the
-	// finding is like no other.
+	// Kind is equal in findings that differ by nothing but the names of schemas,
+	// tenants and roles. Empty: the finding is like no other.
 	Kind string
 }
 
 // Fix is what can be pasted to end a finding, or to see what is behind it: SQL or
 // a command of the shell, the other one is empty.
-type Fix struct{ SQL, Command string }
+type Fix struct {
+	// SQL are statements to run one after the other, each by itself: what runs in no
+	// transaction is alone.
+	SQL     []string
+	Command string
+}
+
+// statements are a fix.
+func statements(sql ...string) Fix { return Fix{SQL: sql} }
 
 // Skipped is a check that could not look.
 type Skipped struct {
@@ -205,6 +213,7 @@ type look struct {
 	database string
 	version  int
 	login    string // whose privileges count
+	inherit  bool   // it has those of roles that it is a member of
 	recovery bool
 	ledger   table
 	tenants  table
@@ -224,6 +233,7 @@ func (l *look) facts(ctx context.Context) error {
 		Version         int
 		Login           string
 		LoginThere      bool
+		Inherit         bool
 		Recovery        bool
 		Ledger, Tenants bool
 		ReadLedger      bool
@@ -238,6 +248,7 @@ func (l *look) facts(ctx context.Context) error {
 select pg_catalog.current_database()::text as database, pg_catalog.current_setting('server_version_num')::int as version,
 	coalesce(nullif($1, ''), current_user::text) as login,
 	$1 = '' or exists (select from pg_catalog.pg_roles where rolname = $1) as login_there,
+	coalesce((select rolinherit and not rolsuper from pg_catalog.pg_roles where rolname = coalesce(nullif($1, ''), current_user)), false) as inherit,
 	pg_catalog.pg_is_in_recovery() as recovery,
 	exists (select from r where relname = 'migrations') as ledger, exists (select from r where relname = 'tenants') as tenants,
 	coalesce((select readable from r where relname = 'migrations'), false) as read_ledger,
@@ -250,6 +261,7 @@ select pg_catalog.current_database()::text as database, pg_catalog.current_setti
 		return fmt.Errorf("login %q: no such role", l.o.Login)
 	}
 	l.database, l.version, l.login, l.recovery = f.Database, f.Version, f.Login, f.Recovery
+	l.inherit = f.Inherit
 	l.ledger, l.tenants = table{f.Ledger, f.ReadLedger}, table{f.Tenants, f.ReadTenants}
 	return nil
 }

@@ -83,7 +83,10 @@ from n order by 1`, l.login)
 			continue
 		}
 		f.What = fmt.Sprintf("%s may not %s", l.login, strings.Join(lacks, ", nor "))
-		f.Fix.SQL = strings.Join(sql, " ")
+		if r.Role != "" {
+			f.What += l.inherits()
+		}
+		f.Fix.SQL = sql
 		found = append(found, f)
 	}
 	return found, err
@@ -97,13 +100,23 @@ func (l *look) takes() string {
 	return "'member'"
 }
 
-// grantRole lets the login take a role, quoted, without having its privileges.
+// grantRole lets the login take a role, quoted. From PostgreSQL 16 on it does not
+// have the role's privileges without; before, that is up to the login.
 func (l *look) grantRole(role string) string {
 	sql := fmt.Sprintf("GRANT %s TO %s", role, sqltemplate.Quote(l.login))
 	if l.version >= 160000 {
 		sql += " WITH INHERIT FALSE, SET TRUE"
 	}
 	return sql + ";"
+}
+
+// inherits says of a login that would have the privileges of a role without taking
+// it what keeps it from that.
+func (l *look) inherits() string {
+	if l.version >= 160000 || !l.inherit {
+		return ""
+	}
+	return fmt.Sprintf(". A statement that forgets to would work all the same, unless ALTER ROLE %s NOINHERIT", sqltemplate.Quote(l.login))
 }
 
 // ownGrants are about pgdbm's own tables and the database.
@@ -133,14 +146,14 @@ select pg_catalog.has_database_privilege($1::name, pg_catalog.current_database()
 	} {
 		if !g.has {
 			found = append(found, Finding{Code: "missing-grant", Severity: Error, Where: g.where,
-				What: fmt.Sprintf("%s may not %s", l.login, g.may), Fix: Fix{SQL: fmt.Sprintf("GRANT %s TO %s;", g.what, login)}})
+				What: fmt.Sprintf("%s may not %s", l.login, g.may), Fix: statements(fmt.Sprintf("GRANT %s TO %s;", g.what, login))})
 		}
 	}
 	return found, nil
 }
 
 // tenantGrants looks at the roles of tenants: each works in its schema, unless the
-// tenant is suspended, and the login may take it.
+// tenant is suspended, and the login may take it. Nobody else's does.
 func tenantGrants(ctx context.Context, l *look) (found []Finding, err error) {
 	if ok, err := l.own(l.tenants); err != nil || !ok {
 		return nil, err
@@ -157,18 +170,18 @@ func tenantGrants(ctx context.Context, l *look) (found []Finding, err error) {
 	from pgdbm.tenants t join pg_catalog.pg_namespace n on n.nspname = t.schema left join pg_catalog.pg_roles r on r.rolname = t.role
 	where t.role is not null and t.state in ('active', 'suspended')
 ), m as materialized (
-	select t.id, c.relname::text, c.relkind = 'S' as seq from t join pg_catalog.pg_class c on c.relnamespace = t.ns
+	select t.ns, c.relname::text, c.relkind = 'S' as seq from t join pg_catalog.pg_class c on c.relnamespace = t.ns
 	where t.ro is not null and case when c.relkind = 'S' then not pg_catalog.has_sequence_privilege(t.ro, c.oid, 'usage')
 		when c.relkind = 'v' then not pg_catalog.has_table_privilege(t.ro, c.oid, 'select') -- one on other schemas it may only read
 		when c.relkind in ('r', 'p', 'f') then not (pg_catalog.has_table_privilege(t.ro, c.oid, 'select') and pg_catalog.has_table_privilege(t.ro, c.oid, 'insert')
 			and pg_catalog.has_table_privilege(t.ro, c.oid, 'update') and pg_catalog.has_table_privilege(t.ro, c.oid, 'delete'))
 		when c.relkind = 'm' then not pg_catalog.has_table_privilege(t.ro, c.oid, 'select') end
-), l as (select id, count(*) filter (where not seq) as tables, count(*) filter (where seq) as sequences, min(relname) filter (where not seq) as "table" from m group by id),
+), l as (select ns, count(*) filter (where not seq) as tables, count(*) filter (where seq) as sequences, min(relname) filter (where not seq) as "table" from m group by ns),
 v as (
 	select t.id, pg_catalog.quote_ident(t.role) as role, pg_catalog.quote_ident(t.nspname) as schema, suspended, ro is not null as there,
 		coalesce(pg_catalog.pg_has_role($1::name, ro, `+l.takes()+`), false) as member, coalesce(pg_catalog.has_schema_privilege(ro, ns, 'usage'), false) as usage,
 		coalesce(l.tables, 0)::int as tables, coalesce(l.sequences, 0)::int as sequences, coalesce(l."table", '') as table
-	from t left join l using (id)
+	from t left join l using (ns)
 )
 select * from v where not there or not member or usage = suspended or tables > 0 or sequences > 0 order by id`, l.login)
 	for _, r := range rows {
@@ -188,7 +201,7 @@ select * from v where not there or not member or usage = suspended or tables > 0
 			sql = append(sql, tables, sequences, l.grantRole(r.Role))
 		} else {
 			if !r.Member {
-				add("member ", l.login+" may not take its role", l.grantRole(r.Role))
+				add("member ", l.login+" may not take its role"+l.inherits(), l.grantRole(r.Role))
 			}
 			if !r.Suspended && !r.Usage {
 				add("usage ", "its role may not use its schema", usage)
@@ -197,13 +210,79 @@ select * from v where not there or not member or usage = suspended or tables > 0
 				add("revoke ", "is suspended, and its role may use its schema", fmt.Sprintf("REVOKE USAGE ON SCHEMA %s FROM %s;", r.Schema, r.Role))
 			}
 			if r.Tables > 0 {
-				add("tables ", fmt.Sprintf("its role may not read and write %s, such as %s", count(r.Tables, "table"), r.Table), tables)
+				add(fmt.Sprint("tables ", r.Tables, r.Table), fmt.Sprintf("its role may not read and write %s, such as %s", count(r.Tables, "table"), r.Table), tables)
 			}
 			if r.Sequences > 0 {
-				add("sequences ", "its role may not use "+count(r.Sequences, "sequence"), sequences)
+				add(fmt.Sprint("sequences ", r.Sequences), "its role may not use "+count(r.Sequences, "sequence"), sequences)
 			}
 		}
-		f.What, f.Fix.SQL = strings.Join(what, "; "), strings.Join(sql, " ")
+		f.What, f.Fix.SQL = strings.Join(what, "; "), sql
+		found = append(found, f)
+	}
+	if err != nil {
+		return found, err
+	}
+	open, err := openTenants(ctx, l)
+	return append(found, open...), err
+}
+
+// openTenants finds schemas of tenants that the roles of other tenants may use, or
+// all may. A role that another one leads to, as its member, counts: a tenant's own
+// role, too. Without USAGE on the schema no other privilege in it counts.
+func openTenants(ctx context.Context, l *look) (found []Finding, err error) {
+	type row struct {
+		ID, Schema           string // the schema is quoted, and so are roles
+		Grantee              string // "": all
+		Other, Role, Through string // the tenant whose role may, its role, and where that has it from if that is another one
+		Tables, Sequences    int
+		Table                string
+	}
+	rows, err := read[row](ctx, l, `with recursive t as materialized (
+	select t.id, n.nspname, n.nspowner, n.nspacl, n.oid as ns, r.oid as ro
+	from pgdbm.tenants t join pg_catalog.pg_namespace n on n.nspname = t.schema left join pg_catalog.pg_roles r on r.rolname = t.role
+	where t.state in ('active', 'suspended')
+), reach (ns, id, own, role, through) as (
+	select ns, id, ro, ro, null::oid from t where ro is not null
+	union select r.ns, r.id, r.own, m.roleid, coalesce(r.through, m.roleid) from reach r join pg_catalog.pg_auth_members m on m.member = r.role
+		where coalesce((pg_catalog.to_json(m) ->> 'inherit_option')::boolean, true) or coalesce((pg_catalog.to_json(m) ->> 'set_option')::boolean, true)
+), g as materialized (
+	select distinct t.id, t.nspname, t.ns, a.grantee from t cross join lateral pg_catalog.aclexplode(t.nspacl) a
+	where a.privilege_type = 'USAGE' and a.grantee <> t.nspowner
+)
+select g.id, pg_catalog.quote_ident(g.nspname) as schema, case when g.grantee = 0 then '' else pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(g.grantee)) end as grantee,
+	coalesce(r.id, '') as other, coalesce(pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(r.own)), '') as role,
+	coalesce(pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(r.through)), '') as through,
+	c.tables::int as tables, c.sequences::int as sequences, coalesce(c."table", '') as table
+from g left join reach r on r.role = g.grantee and r.ns <> g.ns
+cross join lateral (select count(*) filter (where c.relkind <> 'S') as tables, count(*) filter (where c.relkind = 'S') as sequences,
+	min(c.relname::text) filter (where c.relkind <> 'S') as "table" from pg_catalog.pg_class c
+	where c.relnamespace = g.ns and (exists (select from pg_catalog.aclexplode(c.relacl) a where a.grantee = g.grantee)
+		or exists (select from pg_catalog.pg_attribute t cross join lateral pg_catalog.aclexplode(t.attacl) a where t.attrelid = c.oid and a.grantee = g.grantee))) c
+where g.grantee = 0 or r.id is not null
+order by 2, 3, 5, 6`)
+	for _, r := range rows {
+		f := Finding{Code: "tenant-grant", Severity: Error, Where: "tenant " + literal(r.ID)}
+		if r.Through != "" {
+			f.Kind = "through"
+			f.What = fmt.Sprintf("the role of tenant %s may use its schema, as a member of %s", literal(r.Other), r.Through)
+			f.Fix = statements(fmt.Sprintf("REVOKE %s FROM %s;", r.Through, r.Role))
+			found = append(found, f)
+			continue
+		}
+		who, grantee := "everybody", "PUBLIC"
+		if r.Grantee != "" {
+			who, grantee = "the role of tenant "+literal(r.Other), r.Grantee
+		}
+		f.Kind = fmt.Sprint("open ", r.Grantee == "", r.Tables, r.Table)
+		f.What = who + " may use its schema"
+		f.Fix = statements(fmt.Sprintf("REVOKE ALL ON SCHEMA %s FROM %s;", r.Schema, grantee))
+		if r.Tables > 0 {
+			f.What += fmt.Sprintf(", and has privileges on %s, such as %s", count(r.Tables, "table"), r.Table)
+			f.Fix.SQL = append(f.Fix.SQL, fmt.Sprintf("REVOKE ALL ON ALL TABLES IN SCHEMA %s FROM %s;", r.Schema, grantee))
+		}
+		if r.Sequences > 0 {
+			f.Fix.SQL = append(f.Fix.SQL, fmt.Sprintf("REVOKE ALL ON ALL SEQUENCES IN SCHEMA %s FROM %s;", r.Schema, grantee))
+		}
 		found = append(found, f)
 	}
 	return found, err

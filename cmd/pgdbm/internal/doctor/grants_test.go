@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pgdbm/pgdbm"
@@ -28,14 +29,21 @@ func TestItFindsWhatALoginLacksAndTheFixGrantsIt(t *testing.T) {
 	one(t, r, "missing-grant", "pgdbm.migrations", doctor.Error)
 	one(t, r, "missing-grant", "pgdbm.tenants", doctor.Error)
 	one(t, r, "missing-grant", "schema billing", doctor.Warning)
-	one(t, r, "missing-grant", "take its role", doctor.Warning) // shop's
+	f := one(t, r, "missing-grant", "take its role", doctor.Warning) // shop's
+	var version int
+	if err := connect(t, url).QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	if told := strings.Contains(f.What, `unless ALTER ROLE "app" NOINHERIT`); told != (version < 160000) {
+		t.Error(f.What)
+	}
 	one(t, r, "tenant-grant", "tenant 'acme'", doctor.Error)
 	one(t, r, "tenant-grant", "tenant 'Bolt & Co'", doctor.Error)
 	if len(r.Findings) != 8 {
 		t.Errorf("%d findings: %+v", len(r.Findings), r.Findings)
 	}
 	for _, f := range r.Findings {
-		execute(t, url, f.Fix.SQL)
+		execute(t, url, f.Fix.SQL...)
 	}
 	if r := look(t, url, o); len(r.Findings) > 0 {
 		t.Errorf("%+v", r.Findings)

@@ -136,7 +136,7 @@ func one(t *testing.T, r *doctor.Report, code, part string, severity doctor.Seve
 	if len(found) != 1 {
 		t.Fatalf("%d findings %s of %q: %+v", len(found), code, part, r.Findings)
 	}
-	if f := found[0]; f.Severity != severity || f.Where == "" || f.What == "" || (f.Fix.SQL == "") == (f.Fix.Command == "") {
+	if f := found[0]; f.Severity != severity || f.Where == "" || f.What == "" || (len(f.Fix.SQL) == 0) == (f.Fix.Command == "") {
 		t.Fatalf("%+v, want severity %s", f, severity)
 	}
 	return found[0]

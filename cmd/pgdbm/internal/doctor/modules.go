@@ -27,12 +27,20 @@ func modules(ctx context.Context, l *look) (found []Finding, err error) {
 		if privilege, ok := errors.AsType[*pgdbm.PrivilegeError](err); ok {
 			found = append(found, Finding{Code: "module-pending", Severity: Warning, Where: "module " + m.Name,
 				What: fmt.Sprintf("%s may not migrate it in schema %s", privilege.Role, privilege.Schema),
-				Fix:  Fix{SQL: strings.Join(privilege.Statements, "; ") + ";"}})
+				Fix:  statements(ended(privilege.Statements)...)})
 		} else if err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return found, errors.Join(errs...)
+}
+
+// ended are statements with a semicolon each.
+func ended(sql []string) (list []string) {
+	for _, s := range sql {
+		list = append(list, s+";")
+	}
+	return list
 }
 
 func (l *look) module(ctx context.Context, m Module) ([]Finding, error) {
@@ -110,7 +118,7 @@ func (l *look) migrate(verb string, m Module, schema string) Fix {
 }
 
 func (l *look) pending(m Module, schema string, n int) Finding {
-	f := Finding{Code: "module-pending", Severity: Warning, Where: l.place(m, schema), Kind: m.Name,
+	f := Finding{Code: "module-pending", Severity: Warning, Where: l.place(m, schema), Kind: fmt.Sprint(m.Name, n),
 		What: count(n, "file") + " pending", Fix: l.migrate("up", m, schema)}
 	if m.OfTenants {
 		f.Fix.Command = l.command("pgdbm tenant migrate")
@@ -119,7 +127,7 @@ func (l *look) pending(m Module, schema string, n int) Finding {
 }
 
 func (l *look) drift(m Module, schema, what string) Finding {
-	return Finding{Code: "module-drift", Severity: Error, Where: l.place(m, schema), Kind: m.Name,
+	return Finding{Code: "module-drift", Severity: Error, Where: l.place(m, schema), Kind: m.Name + strings.ReplaceAll(what, schema, ""),
 		What: what, Fix: l.migrate("status", m, schema)}
 }
 

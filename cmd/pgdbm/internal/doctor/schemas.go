@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -31,8 +32,8 @@ func schemasGone(ctx context.Context, l *look) (found []Finding, err error) {
 	if ok, err := l.own(l.tenants); err != nil {
 		return nil, err
 	} else if ok {
-		type row struct{ ID, Schema string }
-		rows, err := read[row](ctx, l, `select t.id, t.schema from pgdbm.tenants t
+		type row struct{ ID, Prefix, Schema string }
+		rows, err := read[row](ctx, l, `select t.id, coalesce(pg_catalog.to_json(t) ->> 'prefix', '') as prefix, t.schema from pgdbm.tenants t
 where t.state in ('active', 'suspended') and not exists (select from pg_catalog.pg_namespace n where n.nspname = t.schema) order by 1`)
 		if err != nil {
 			return nil, err
@@ -40,7 +41,7 @@ where t.state in ('active', 'suspended') and not exists (select from pg_catalog.
 		for _, r := range rows {
 			gone[r.Schema] = true
 			found = append(found, Finding{Code: "schema-gone", Severity: Error, Where: "tenant " + literal(r.ID), Kind: "tenant",
-				What: fmt.Sprintf("its schema %s is gone", sqltemplate.Quote(r.Schema)), Fix: Fix{SQL: forget(r.Schema)}})
+				What: fmt.Sprintf("its schema %s is gone: bring it back from a backup, or end the tenant", sqltemplate.Quote(r.Schema)), Fix: l.dropTenant(r.ID, r.Prefix)})
 		}
 	}
 	if ok, err := l.own(l.ledger); err != nil || !ok {
@@ -60,9 +61,13 @@ where not exists (select from pg_catalog.pg_namespace n where n.nspname = m.targ
 	return found, err
 }
 
-// forget removes what is recorded of a tenant.
-func forget(schema string) string {
-	return fmt.Sprintf("BEGIN; DELETE FROM pgdbm.migrations WHERE target_schema = %s; DELETE FROM pgdbm.tenants WHERE schema = %[1]s; COMMIT;", literal(schema))
+// dropTenant ends a tenant with whatever is left of it.
+func (l *look) dropTenant(id, prefix string) Fix {
+	command := "pgdbm tenant drop " + Shell(id)
+	if prefix != "" {
+		command += " --prefix " + Shell(prefix)
+	}
+	return Fix{Command: l.command(command)}
 }
 
 // schemasUnowned finds schemas that no module and no tenant is recorded in, in a
@@ -89,7 +94,8 @@ func schemasUnowned(ctx context.Context, l *look) (found []Finding, err error) {
 		Quoted  string
 	}
 	rows, err := read[row](ctx, l, `select n.nspname::text as name, pg_catalog.quote_ident(n.nspname) as quoted,
-	(select count(*) from pg_catalog.pg_class c where c.relnamespace = n.oid and c.relkind not in ('i', 'I', 't'))::int as objects,
+	(select count(*) from pg_catalog.pg_depend d where d.refclassid = 'pg_catalog.pg_namespace'::regclass and d.refobjid = n.oid
+		and d.classid <> 'pg_catalog.pg_default_acl'::regclass)::int as objects,
 	coalesce((select r.rolname from pg_catalog.aclexplode(n.nspacl) a join pg_catalog.pg_roles r on r.oid = a.grantee
 		where pg_catalog.starts_with(r.rolname, 'pgdbm_') limit 1)::text, '') as role
 from pg_catalog.pg_namespace n
@@ -105,15 +111,15 @@ order by 1`)
 		f := Finding{Code: "schema-unowned", Severity: Info, Where: "schema " + r.Quoted,
 			What: has + " belongs to no module that is recorded",
 			// It never says CASCADE: what nobody knows may be somebody's.
-			Fix: Fix{SQL: fmt.Sprintf("SELECT relkind, relname, pg_size_pretty(pg_total_relation_size(oid)) FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'v', 'S');", literal(r.Quoted))}}
+			Fix: statements(fmt.Sprintf(`SELECT pg_describe_object(classid, objid, 0), CASE classid WHEN 'pg_class'::regclass THEN pg_size_pretty(pg_total_relation_size(objid)) END AS size FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = %s::regnamespace;`, literal(r.Quoted)))}
 		switch prefix := prefixOf(prefixes, r.Name); {
 		case prefix != "":
-			f.Severity, f.Kind, f.What = Warning, prefix, has+" is named like a tenant's, and no tenant has it"
+			f.Severity, f.Kind, f.What = Warning, prefix+has, has+" is named like a tenant's, and no tenant has it"
 		case r.Role != "":
 			f.Severity, f.What = Warning, has+" has a role of pgdbm's, and no module or tenant that is recorded"
 		}
 		if r.Objects == 0 {
-			f.Fix.SQL = "DROP SCHEMA " + r.Quoted + ";"
+			f.Fix = statements("DROP SCHEMA " + r.Quoted + ";")
 		}
 		found = append(found, f)
 	}
@@ -157,26 +163,35 @@ func tenantsUnfinished(ctx context.Context, l *look) (found []Finding, err error
 		return nil, err
 	}
 	type row struct {
-		ID, Schema, State string
+		ID, Prefix, State string
 		Seconds           float64
 	}
-	rows, err := read[row](ctx, l, `select id, schema, state, extract(epoch from pg_catalog.clock_timestamp() - created_at)::float8 as seconds
-from pgdbm.tenants where state in ('creating', 'dropping') and created_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) order by id`, l.o.HalfMade.Seconds())
+	rows, err := read[row](ctx, l, `select id, coalesce(pg_catalog.to_json(t) ->> 'prefix', '') as prefix, state,
+	extract(epoch from pg_catalog.clock_timestamp() - created_at)::float8 as seconds
+from pgdbm.tenants t where state in ('creating', 'dropping') and created_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) order by id`, l.o.HalfMade.Seconds())
 	for _, r := range rows {
-		f := Finding{Code: "tenant-unfinished", Severity: Warning, Where: "tenant " + literal(r.ID), Kind: r.State,
-			What: fmt.Sprintf("its creation began %s ago and has not ended; the program that asks for it again goes on. The SQL discards it", age(seconds(r.Seconds))),
-			Fix:  Fix{SQL: discard(r.Schema)}}
+		f := Finding{Code: "tenant-unfinished", Severity: Warning, Where: "tenant " + literal(r.ID), Kind: r.State + age(seconds(r.Seconds)),
+			What: fmt.Sprintf("its creation began %s ago and has not ended; the program that asks for it again goes on. The command discards it", age(seconds(r.Seconds))),
+			Fix:  l.dropTenant(r.ID, r.Prefix)}
 		if r.State == "dropping" {
-			f.What = "it was to be dropped, and is not quite; the program that drops it again goes on, and so does the SQL"
+			f.Kind, f.What = r.State, "it was to be dropped, and is not quite; the command goes on, and so does the program that drops it again"
 		}
 		found = append(found, f)
 	}
 	return found, err
 }
 
-// discard drops a tenant that was never there or is not to be.
-func discard(schema string) string {
-	return strings.Replace(forget(schema), "BEGIN;", fmt.Sprintf("BEGIN; DROP SCHEMA IF EXISTS %s CASCADE;", sqltemplate.Quote(schema)), 1)
+// exists are the SQLSTATEs of objects that are there already.
+var exists = []string{"42P06", "42P07", "42701", "42710", "42723"}
+
+// flagsOf are the flags of "pgdbm migrate" for a module, as far as they are known.
+func (l *look) flagsOf(module string) string {
+	for _, m := range l.o.Modules {
+		if m.Name == module {
+			return m.Flags
+		}
+	}
+	return "--module " + Shell(module)
 }
 
 // migrationsUnfinished finds versions that stopped half-way. One that is running
@@ -186,19 +201,23 @@ func migrationsUnfinished(ctx context.Context, l *look) (found []Finding, err er
 		return nil, err
 	}
 	type row struct {
-		Module, Schema, File, State string
-		Done, Total                 int
-		Error                       string
+		Module, Schema, Version, File, State string
+		Done, Total                          int
+		Error                                string
 	}
-	rows, err := read[row](ctx, l, `select module, target_schema as schema, file_name as file, state, stmt_done as done, stmt_total as total,
+	rows, err := read[row](ctx, l, `select module, target_schema as schema, version, file_name as file, state, stmt_done as done, stmt_total as total,
 	coalesce(error_sqlstate, '') as error from pgdbm.migrations
 where state = 'failed' or state = 'running' and applied_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) order by 1, 2, 3`, l.o.HalfMade.Seconds())
 	for _, r := range rows {
-		f := Finding{Code: "migration-unfinished", Severity: Error, Where: fmt.Sprintf("%s of module %s", r.File, r.Module), Kind: r.Module + "/" + r.File,
+		f := Finding{Code: "migration-unfinished", Severity: Error, Where: fmt.Sprintf("%s of module %s", r.File, r.Module),
+			Kind: fmt.Sprint(r.Module, "/", r.File, r.State, r.Done, r.Total, r.Error),
 			What: fmt.Sprintf("has failed in schema %s, with %d of %d statements done", sqltemplate.Quote(r.Schema), r.Done, r.Total),
-			Fix:  Fix{Command: l.command("pgdbm migrate up --module " + Shell(r.Module) + " --schema " + Shell(r.Schema))}}
+			Fix:  Fix{Command: l.command("pgdbm migrate up " + l.flagsOf(r.Module) + " --schema " + Shell(r.Schema))}}
 		if r.Error != "" {
 			f.What += ": SQLSTATE " + r.Error
+		}
+		if slices.Contains(exists, r.Error) {
+			f.What += ", what it makes is there already. If nobody needs that, drop or rename it before; if it is all that the file makes, record the file instead of running it: pgdbm migrate baseline --to " + r.Version
 		}
 		if r.State == "running" {
 			f.Severity = Warning

@@ -22,7 +22,7 @@ var serverChecks = []check{
 const oldest, newest = 14, 18
 
 func serverVersion(_ context.Context, l *look) ([]Finding, error) {
-	f := Finding{Code: "server-version", Where: "server", Fix: Fix{SQL: "SELECT version();"}}
+	f := Finding{Code: "server-version", Where: "server", Fix: statements("SELECT version();")}
 	switch major := l.version / 10000; {
 	case major < oldest:
 		f.Severity, f.What = Error, fmt.Sprintf("PostgreSQL %d; pgdbm needs %d or newer", major, oldest)
@@ -51,13 +51,13 @@ func standby(ctx context.Context, l *look) ([]Finding, error) {
 	}
 	f := Finding{Code: "standby", Severity: Info, Where: "server",
 		What: "is a standby: the sessions of its primary are not to be seen here, nor its prepared transactions; what writes, also to end a finding, has to run on the primary",
-		Fix:  Fix{SQL: "SELECT sender_host, sender_port, status FROM pg_stat_wal_receiver; -- the primary"}}
+		Fix:  statements("SELECT sender_host, sender_port, status FROM pg_stat_wal_receiver; -- the primary")}
 	if behind := seconds(rows[0].Behind); behind >= time.Second {
 		f.What += ". It is " + age(behind) + " behind"
 	}
 	if rows[0].Paused {
 		f.Severity, f.What = Warning, "is a standby whose replay is paused: what its primary writes does not arrive, and its WAL is kept"
-		f.Fix.SQL = "SELECT pg_wal_replay_resume();"
+		f.Fix = statements("SELECT pg_wal_replay_resume();")
 	}
 	return []Finding{f}, nil
 }
@@ -68,7 +68,7 @@ where name in ('autovacuum', 'track_counts', 'fsync', 'full_page_writes') and se
 	for _, name := range names {
 		f := Finding{Code: "autovacuum-off", Severity: Warning, Where: "server",
 			What: name + " is off: tables grow, plans go stale, and transaction numbers run out",
-			Fix:  Fix{SQL: fmt.Sprintf("ALTER SYSTEM SET %s = on; SELECT pg_reload_conf();", name)}}
+			Fix:  statements(fmt.Sprintf("ALTER SYSTEM SET %s = on;", name), "SELECT pg_reload_conf();")}
 		if name == "fsync" || name == "full_page_writes" {
 			f.Code, f.What = "fsync-off", name+" is off: a crash of the machine may destroy all data; right for tests only"
 		}
@@ -117,7 +117,7 @@ func lockTable(ctx context.Context, l *look) ([]Finding, error) {
 	r := rows[0]
 	return []Finding{{Code: "lock-table", Severity: Warning, Where: "database " + sqltemplate.Quote(l.database),
 		What: fmt.Sprintf("%d tables, and room for %d locks: pg_dump and whatever locks all tables ends with \"out of shared memory\"", r.Tables, r.Room),
-		Fix:  Fix{SQL: fmt.Sprintf("ALTER SYSTEM SET max_locks_per_transaction = %d; -- and restart", r.PerTx*(2*r.Tables/r.Room+1))}}}, nil
+		Fix:  statements(fmt.Sprintf("ALTER SYSTEM SET max_locks_per_transaction = %d; -- and restart", r.PerTx*(2*r.Tables/r.Room+1)))}}, nil
 }
 
 // collation compares the version of the locale's rules that indexes were built by
@@ -135,7 +135,7 @@ where datname = pg_catalog.current_database() and datcollversion <> pg_catalog.p
 	db := sqltemplate.Quote(l.database)
 	return []Finding{{Code: "collation-version", Severity: Error, Where: "database " + db,
 		What: fmt.Sprintf("was made with version %s of its locale, and the system has %s: indexes on text may be in the wrong order", rows[0].Have, rows[0].Now),
-		Fix:  Fix{SQL: fmt.Sprintf("REINDEX DATABASE %s; ALTER DATABASE %[1]s REFRESH COLLATION VERSION;", db)}}}, nil
+		Fix:  statements(fmt.Sprintf("REINDEX DATABASE %s;", db), fmt.Sprintf("ALTER DATABASE %s REFRESH COLLATION VERSION;", db))}}, nil
 }
 
 func slots(ctx context.Context, l *look) (found []Finding, err error) {
@@ -150,7 +150,7 @@ func slots(ctx context.Context, l *look) (found []Finding, err error) {
 	for _, r := range rows {
 		f := Finding{Code: "replication-slot", Severity: Warning, Where: "slot " + literal(r.Name),
 			What: fmt.Sprintf("nobody reads it, and it keeps %d MB of WAL from being removed", r.Bytes>>20),
-			Fix:  Fix{SQL: fmt.Sprintf("SELECT pg_drop_replication_slot(%s);", literal(r.Name))}}
+			Fix:  statements(fmt.Sprintf("SELECT pg_drop_replication_slot(%s);", literal(r.Name)))}
 		if r.Status == "lost" {
 			f.What = "the WAL that its reader needs is gone"
 		}

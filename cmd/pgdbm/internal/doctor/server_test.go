@@ -31,10 +31,8 @@ func TestItFindsWhatIsWrongWithAServer(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	for _, f := range r.Findings {
-		if f.Fix.SQL != "" && f.Code != "lock-table" {
-			for sql := range strings.SplitSeq(f.Fix.SQL, "; ") { // ALTER SYSTEM runs by itself
-				execute(t, url, sql)
-			}
+		if f.Code != "lock-table" {
+			execute(t, url, f.Fix.SQL...)
 		}
 	}
 	for _, f := range look(t, url, o).Findings {
@@ -100,9 +98,7 @@ func TestItFindsALocaleThatHasChanged(t *testing.T) {
 	}
 	execute(t, url, "UPDATE pg_database SET datcollversion = '1' WHERE datname = current_database()")
 	f := one(t, look(t, url, o), "collation-version", name, doctor.Error)
-	for sql := range strings.SplitSeq(f.Fix.SQL, "; ") {
-		execute(t, url, sql)
-	}
+	execute(t, url, f.Fix.SQL...)
 	if r := look(t, url, o); len(r.Findings) > 0 {
 		t.Errorf("after %s: %+v", f.Fix.SQL, r.Findings)
 	}

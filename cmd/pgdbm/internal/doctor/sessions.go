@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -53,13 +54,13 @@ from used u where u.used * 100 >= u.limit * $1::int and u.used > 0 order by u.ki
 		case "server":
 			f.Where = "server"
 			f.What = fmt.Sprintf("%d of the %d sessions that max_connections leaves to all are taken, most by %s", r.Used, r.Limit, r.Who)
-			f.Fix.SQL = fmt.Sprintf("ALTER SYSTEM SET max_connections = %d; -- and restart; or make the pools smaller", higher)
+			f.Fix = statements(fmt.Sprintf("ALTER SYSTEM SET max_connections = %d; -- and restart; or make the pools smaller", higher))
 		case "database":
 			f.Where = "database " + sqltemplate.Quote(r.Name)
-			f.Fix.SQL = fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT %d;", sqltemplate.Quote(r.Name), higher)
+			f.Fix = statements(fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT %d;", sqltemplate.Quote(r.Name), higher))
 		default:
 			f.Where = "role " + sqltemplate.Quote(r.Name)
-			f.Fix.SQL = fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d;", sqltemplate.Quote(r.Name), higher)
+			f.Fix = statements(fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d;", sqltemplate.Quote(r.Name), higher))
 		}
 		found = append(found, f)
 	}
@@ -68,7 +69,9 @@ from used u where u.used * 100 >= u.limit * $1::int and u.used > 0 order by u.ki
 
 // pools looks for programs that have several pools to one database. The server
 // does not know of pools; but a pool does not open a session while another one of
-// its own stands idle, unless it keeps a number of them open.
+// its own stands idle, unless it keeps a number of them open. A session that waits
+// for notifications or holds a session's lock is in somebody's hands, although it
+// stands idle.
 func pools(ctx context.Context, l *look) (found []Finding, err error) {
 	type row struct {
 		App, Host, Database string
@@ -79,7 +82,8 @@ func pools(ctx context.Context, l *look) (found []Finding, err error) {
 	select pid, datname::text as database, usename, application_name as app, coalesce(pg_catalog.host(client_addr), '') as host,
 		state, state_change, backend_start from `+clients+` c
 	where datname is not null and pid <> pg_catalog.pg_backend_pid()
-		and application_name !~* '^(pgdbm |psql$|pg_|pgadmin|dbeaver|datagrip)')
+		and application_name !~* '^(pgdbm |psql$|pg_|pgadmin|dbeaver|datagrip)'
+		and query !~* '^\s*listen\M' and not exists (select from pg_catalog.pg_locks k where k.pid = c.pid and k.locktype = 'advisory'))
 select app, host, database, count(*)::int as n, count(distinct usename)::int as users,
 	case when min(state_change) filter (where state = 'idle') + pg_catalog.make_interval(secs => $1) < max(backend_start)
 		then (pg_catalog.array_agg(pid order by backend_start desc))[1] else 0 end as opened,
@@ -102,7 +106,7 @@ from s group by 1, 2, 3 order by 1, 2, 3`, l.o.Overlap.Seconds())
 		default:
 			continue
 		}
-		f.Fix.SQL = list
+		f.Fix = statements(list)
 		found = append(found, f)
 	}
 	return found, err
@@ -115,6 +119,7 @@ type session struct {
 	State                   string
 	TxSeconds, StateSeconds float64
 	Blockers                []int32
+	Gid                     string // of a prepared transaction that is one of them
 }
 
 func (s session) where() string {
@@ -131,7 +136,7 @@ const sessionColumns = `pid, coalesce(usename::text, '') as login, coalesce(appl
 
 // transactions never shows what is run: it may hold secrets.
 func transactions(ctx context.Context, l *look) (found []Finding, err error) {
-	rows, err := read[session](ctx, l, `select `+sessionColumns+`, '{}'::int[] as blockers from `+clients+` c
+	rows, err := read[session](ctx, l, `select `+sessionColumns+`, '{}'::int[] as blockers, '' as gid from `+clients+` c
 where xact_start is not null and application_name <> $1 order by xact_start`, ApplicationName)
 	for _, s := range rows {
 		tx, idle := seconds(s.TxSeconds), seconds(s.StateSeconds)
@@ -139,11 +144,11 @@ where xact_start is not null and application_name <> $1 order by xact_start`, Ap
 		case (s.State == "idle in transaction" || s.State == "idle in transaction (aborted)") && idle >= l.o.IdleTx:
 			found = append(found, Finding{Code: "idle-in-transaction", Severity: aged(idle, l.o.IdleTx), Where: s.where(),
 				What: fmt.Sprintf("idle in a transaction for %s: it keeps its locks, and VACUUM from cleaning up", age(idle)),
-				Fix:  Fix{SQL: fmt.Sprintf("SELECT pg_terminate_backend(%d);", s.Pid)}})
+				Fix:  statements(fmt.Sprintf("SELECT pg_terminate_backend(%d);", s.Pid))})
 		case tx >= l.o.LongTx:
 			found = append(found, Finding{Code: "long-transaction", Severity: aged(tx, l.o.LongTx), Where: s.where(),
 				What: fmt.Sprintf("in a transaction for %s: it keeps its locks, and VACUUM from cleaning up", age(tx)),
-				Fix:  Fix{SQL: fmt.Sprintf("SELECT pg_cancel_backend(%d);", s.Pid)}})
+				Fix:  statements(fmt.Sprintf("SELECT pg_cancel_backend(%d);", s.Pid))})
 		}
 	}
 	return found, err
@@ -151,15 +156,35 @@ where xact_start is not null and application_name <> $1 order by xact_start`, Ap
 
 func blocked(ctx context.Context, l *look) (found []Finding, err error) {
 	rows, err := read[session](ctx, l, `select * from (select `+sessionColumns+`,
-	pg_catalog.pg_blocking_pids(pid) as blockers from `+clients+` c where wait_event_type = 'Lock') s
+	pg_catalog.pg_blocking_pids(pid) as blockers, coalesce((select p.gid from pg_catalog.pg_locks w join pg_catalog.pg_locks h on h.granted and h.pid is null
+		and (w.locktype, w.database, w.relation, w.page, w.tuple, w.transactionid, w.classid, w.objid, w.objsubid)
+			is not distinct from (h.locktype, h.database, h.relation, h.page, h.tuple, h.transactionid, h.classid, h.objid, h.objsubid)
+		join pg_catalog.pg_locks x on x.virtualtransaction = h.virtualtransaction and x.locktype = 'transactionid' and x.granted and x.pid is null
+		join pg_catalog.pg_prepared_xacts p on p.transaction = x.transactionid
+		where w.pid = c.pid and not w.granted limit 1), '') as gid
+	from `+clients+` c where wait_event_type = 'Lock') s
 where pg_catalog.cardinality(blockers) > 0 and state_seconds >= $1 order by state_seconds desc`, l.o.Blocked.Seconds())
 	for _, s := range rows {
 		waited := seconds(s.StateSeconds)
-		found = append(found, Finding{Code: "blocked-session", Severity: aged(waited, l.o.Blocked), Where: s.where(),
+		f := Finding{Code: "blocked-session", Severity: aged(waited, l.o.Blocked), Where: s.where(),
 			What: fmt.Sprintf("waits for a lock of session %d, since %s", s.Blockers[0], age(waited)),
-			Fix:  Fix{SQL: fmt.Sprintf("SELECT pg_cancel_backend(%d); -- pg_terminate_backend if it is idle", s.Blockers[0])}})
+			Fix:  statements(fmt.Sprintf("SELECT pg_cancel_backend(%d); -- pg_terminate_backend if it is idle", s.Blockers[0]))}
+		// A transaction that is prepared has no session: its number is 0.
+		if i := slices.Index(s.Blockers, 0); i >= 0 {
+			f.What = fmt.Sprintf("waits for a lock of a prepared transaction, since %s", age(waited))
+			f.Fix = statements("SELECT gid, database, owner, prepared FROM pg_prepared_xacts ORDER BY prepared;")
+			if s.Gid != "" {
+				f.What = fmt.Sprintf("waits for a lock of the prepared transaction %s, since %s", literal(s.Gid), age(waited))
+				f.Fix = statements(rollbackPrepared(s.Gid, s.Database))
+			}
+		}
+		found = append(found, f)
 	}
 	return found, err
+}
+
+func rollbackPrepared(gid, database string) string {
+	return fmt.Sprintf("ROLLBACK PREPARED %s; -- or COMMIT PREPARED; in database %s", literal(gid), sqltemplate.Quote(database))
 }
 
 // prepared finds what a transaction manager has forgotten; ordinary programs
@@ -179,7 +204,7 @@ func prepared(ctx context.Context, l *look) (found []Finding, err error) {
 		found = append(found, Finding{Code: "prepared-transaction", Severity: aged(d, l.o.LongTx),
 			Where: fmt.Sprintf("%s of %s in %s", literal(r.Gid), r.Owner, sqltemplate.Quote(r.Database)),
 			What:  fmt.Sprintf("prepared %s ago and neither committed nor rolled back: it keeps its locks, also over a restart", age(d)),
-			Fix:   Fix{SQL: fmt.Sprintf("ROLLBACK PREPARED %s; -- in database %s", literal(r.Gid), r.Database)}})
+			Fix:   statements(rollbackPrepared(r.Gid, r.Database))})
 	}
 	return found, err
 }
@@ -195,5 +220,5 @@ func limitedView(ctx context.Context, l *look) ([]Finding, error) {
 	}
 	return []Finding{{Code: "limited-view", Severity: Info, Where: "role " + sqltemplate.Quote(users[0]),
 		What: "does not see what other users' sessions do, so findings about them are missing",
-		Fix:  Fix{SQL: "GRANT pg_read_all_stats TO " + sqltemplate.Quote(users[0]) + ";"}}}, nil
+		Fix:  statements("GRANT pg_read_all_stats TO " + sqltemplate.Quote(users[0]) + ";")}}, nil
 }

@@ -43,7 +43,7 @@ func TestItFindsSessionsThatAreInTheWay(t *testing.T) {
 	if found := append(find(r, "idle-in-transaction", name), append(find(r, "long-transaction", name), find(r, "blocked-session", name)...)...); len(found) > 0 {
 		t.Errorf("soon: %+v", found)
 	}
-	execute(t, url, f.Fix.SQL)
+	execute(t, url, f.Fix.SQL...)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
@@ -60,9 +60,63 @@ func TestItFindsPreparedTransactionsThatAreLeft(t *testing.T) {
 	if found := find(look(t, url, doctor.Options{}), "prepared-transaction", name); len(found) > 0 {
 		t.Errorf("a new one: %+v", found)
 	}
-	execute(t, url, f.Fix.SQL)
+	execute(t, url, f.Fix.SQL...)
 	if found := find(look(t, url, doctor.Options{LongTx: soon}), "prepared-transaction", name); len(found) > 0 {
 		t.Errorf("after %s: %+v", f.Fix.SQL, found)
+	}
+}
+
+func TestASessionThatWaitsForAPreparedTransactionIsToldSo(t *testing.T) {
+	t.Parallel()
+	name, url := create(t, shared(t), "")
+	execute(t, url, "CREATE TABLE x (a int)", "BEGIN; LOCK x; PREPARE TRANSACTION 'first of "+name+"'", "BEGIN; CREATE TABLE y (); PREPARE TRANSACTION 'second of "+name+"'")
+	waiting, watch := connect(t, url), connect(t, url)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := waiting.Exec(t.Context(), "SELECT FROM x")
+		ended <- err
+	}()
+	for blocked := false; !blocked; {
+		if err := watch.QueryRow(t.Context(), "SELECT cardinality(pg_blocking_pids($1)) > 0", waiting.PgConn().PID()).Scan(&blocked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := one(t, look(t, url, doctor.Options{Blocked: soon}), "blocked-session", "prepared transaction 'first of "+name+"'", doctor.Error)
+	execute(t, url, f.Fix.SQL...)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	execute(t, url, "ROLLBACK PREPARED 'second of "+name+"'")
+}
+
+// A connection that is held stands idle, and the pool opens another one.
+func TestAConnectionThatIsHeldIsNotAPool(t *testing.T) {
+	t.Parallel()
+	for _, held := range []string{"LISTEN news", "SELECT pg_advisory_lock(1)"} {
+		name, url := create(t, shared(t), "")
+		pool := open(t, pgdbm.Config{URL: url, ApplicationName: "booking", MaxConns: 4})
+		listener, err := pool.Pgx().Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Release()
+		if _, err := listener.Exec(t.Context(), held); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			c, err := pool.Pgx().Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Exec(t.Context(), "SELECT 1"); err != nil {
+				t.Fatal(err)
+			}
+			defer c.Release()
+		}
+		// Of the other two the second is opened while the first stands idle.
+		if found := find(look(t, url, doctor.Options{Overlap: time.Hour, PoolSize: 2}), "several-pools", name); len(found) > 0 {
+			t.Errorf("%s: %+v", held, found)
+		}
 	}
 }
 
@@ -140,7 +194,7 @@ func TestItAddsUpSessionsUnderEachLimit(t *testing.T) {
 	r = look(t, url, o)
 	one(t, r, "connection-headroom", "server", doctor.Warning)
 	for _, f := range r.Findings {
-		execute(t, url, f.Fix.SQL)
+		execute(t, url, f.Fix.SQL...)
 	}
 	if r := look(t, url, o); len(r.Findings) != 1 { // max_connections takes a restart
 		t.Errorf("%+v", r.Findings)

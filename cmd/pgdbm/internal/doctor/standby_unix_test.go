@@ -50,7 +50,7 @@ func TestItLooksAtAStandby(t *testing.T) {
 	// A standby that does not follow any more.
 	execute(t, standbyURL, "SELECT pg_wal_replay_pause()")
 	f := one(t, look(t, standbyURL, doctor.Options{Only: []string{"standby"}}), "standby", "paused", doctor.Warning)
-	execute(t, standbyURL, f.Fix.SQL)
+	execute(t, standbyURL, f.Fix.SQL...)
 	one(t, look(t, standbyURL, doctor.Options{Only: []string{"standby"}}), "standby", "server", doctor.Info)
 	execute(t, standbyURL, "SELECT pg_promote()")
 	if r := look(t, standbyURL, doctor.Options{Only: []string{"standby"}}); len(r.Findings) > 0 {

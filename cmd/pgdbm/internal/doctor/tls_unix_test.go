@@ -40,7 +40,7 @@ func TestItFindsSessionsOfOthersWithoutTLS(t *testing.T) {
 	if want := "2 sessions as postgres without TLS from another machine"; f.What != want {
 		t.Errorf("%s, want %s", f.What, want)
 	}
-	execute(t, url("postgres"), f.Fix.SQL)
+	execute(t, url("postgres"), f.Fix.SQL...)
 	// The doctor's own connection to there.
 	one(t, look(t, remote("sslmode=disable"), o), "tls-off", "the connection", doctor.Warning)
 	if found := find(look(t, remote("sslmode=require"), o), "tls-off", "the connection"); len(found) > 0 {
