@@ -50,7 +50,8 @@ func (v *VerifyResult) OK() bool {
 // schema of db with what the files make, object by object. Comments, owners,
 // privileges and the order of columns do not count. In a schema that several
 // modules share, and in public, objects that the files do not know of are none
-// of the module's business.
+// of the module's business. Neither is the table of another tool whose history was
+// adopted.
 //
 // To know what the files make, it runs those that are recorded in a schema of
 // another name, in a transaction that is rolled back. So it writes nothing

@@ -219,6 +219,41 @@ func (t *foreignTool) knows(columns map[string]string) bool {
 	return !t.only || len(columns) == len(t.columns)
 }
 
+// adopted reports whether some version was in effect before pgdbm came.
+func (p *Plan) adopted() bool {
+	return slices.ContainsFunc(p.inEffect(), func(s *Step) bool { return s.Entry.State == Baselined })
+}
+
+// withoutHistories leaves out the tables, known by their columns, in which other tools have recorded what they applied,
+// as far as the reference has none of that name. One with a single column has to have the tool's name for it, too.
+func (f fingerprint) withoutHistories(reference fingerprint) {
+	columns := make(map[string]map[string]string)
+	for k, definition := range f {
+		if k.kind == "column" {
+			if columns[k.parent] == nil {
+				columns[k.parent] = make(map[string]string)
+			}
+			columns[k.parent][k.name] = definition
+		}
+	}
+	for table, its := range columns {
+		if _, wanted := reference[objectKey{kind: "table", name: table}]; wanted || !slices.ContainsFunc(foreignTools, func(t foreignTool) bool {
+			return t.knows(its) && (!t.only || t.table == table)
+		}) {
+			continue
+		}
+		delete(f, objectKey{kind: "table", name: table})
+		for k := range f {
+			if k.parent == table {
+				delete(f, k)
+			}
+		}
+		for column := range its { // what serial and identity columns take their values from
+			delete(f, objectKey{kind: "sequence", name: table + "_" + column + "_seq"})
+		}
+	}
+}
+
 // applied returns the files that the history says have been applied: the first of them all, or an error.
 func (a *adopter) applied(ctx context.Context, s *session, tool *foreignTool, table string) ([]*File, error) {
 	query := strings.ReplaceAll(fmt.Sprintf(tool.query, table), "{module}", literal(a.target.Module))

@@ -78,6 +78,10 @@ func (r *Runner) compareWith(ctx context.Context, t Target, f *facts, o VerifyOp
 		return err
 	}
 	shared, err := r.shared(ctx, t)
+	if v.Plan.adopted() {
+		want.withoutHistories(have)
+		have.withoutHistories(want)
+	}
 	v.Differences = want.compare(have, shared)
 	return err
 }
@@ -151,6 +155,9 @@ func (r *Runner) compareWithFiles(ctx context.Context, t Target, f *facts, v *Ve
 		return err
 	}
 	have, err := s.fingerprint(ctx, t.Schema, b.Schema)
+	if v.Plan.adopted() {
+		have.withoutHistories(want)
+	}
 	v.Differences = want.compare(have, shared)
 	return err
 }
