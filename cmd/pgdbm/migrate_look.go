@@ -247,8 +247,8 @@ func newMigrateVerify() *cobra.Command {
 		Use:   "verify",
 		Short: "Compare files, history and schema",
 		Long: `verify compares the files with what is recorded, and the schema with what the
-files make, or with another schema. It exits with 3 when they differ. Nothing
-that it does stays.`,
+files make, or with another schema. It exits with 3 when they differ, and with 1
+when it cannot tell. Nothing that it does stays.`,
 		Example: "  pgdbm migrate verify --module billing\n  pgdbm migrate verify --module billing --schema tenant_7 --against tenant_1",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -272,6 +272,8 @@ that it does stays.`,
 					pending = pending || v.State == migrate.Pending || v.State == migrate.Failed || v.State == migrate.Running
 				}
 				switch {
+				case len(res.Problems) == 0 && len(res.Differences) == 0 && res.NotCompared != nil:
+					err = fmt.Errorf("module %s in schema %s could not be compared: %w", res.Module, res.Schema, res.NotCompared)
 				case !res.OK():
 					err = codedError{exitDrift, fmt.Errorf("module %s in schema %s is not as it should be", res.Module, res.Schema)}
 				case check && pending:

@@ -122,8 +122,8 @@ func (r *Runner) compareWithFiles(ctx context.Context, t Target, f *facts, v *Ve
 		v.NotCompared = ErrReadOnly
 		return nil
 	case !f.MayCreate:
-		v.NotCompared = fmt.Errorf("role %q may not create a schema to build the files in", f.Role)
-		return nil
+		v.NotCompared, err = r.mayNotBuild(ctx, t, f)
+		return err
 	}
 	shared, err := r.shared(ctx, t)
 	if err != nil {
@@ -160,6 +160,16 @@ func (r *Runner) compareWithFiles(ctx context.Context, t Target, f *facts, v *Ve
 	}
 	v.Differences = want.compare(have, shared)
 	return err
+}
+
+// mayNotBuild is why a role that may create no schema can compare nothing with its files.
+func (r *Runner) mayNotBuild(ctx context.Context, t Target, f *facts) (reason, err error) {
+	_, results, err := r.read(ctx, "", "select pg_catalog.quote_ident(pg_catalog.current_database())")
+	if err != nil || results == nil {
+		return nil, err
+	}
+	return &PrivilegeError{Role: f.Role, Schema: t.Schema, Err: errors.New("the files are built in a schema of their own, to compare with, and it may create none"),
+		Statements: []string{"GRANT CREATE ON DATABASE " + string(results[0].Rows[0][0]) + " TO " + sqltemplate.Quote(f.Role)}}, nil
 }
 
 // buildable returns the files that are in effect, or why they do not make what should be there.

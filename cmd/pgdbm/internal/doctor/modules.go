@@ -186,7 +186,12 @@ func (l *look) verify(ctx context.Context, m Module, schema string) ([]Finding, 
 	case err != nil:
 		return nil, err
 	case res.NotCompared != nil:
-		return nil, fmt.Errorf("%s: %w", l.place(m, schema), res.NotCompared)
+		// %v, since it is no privilege to migrate that is missing.
+		err := fmt.Errorf("%s: %v", l.place(m, schema), res.NotCompared)
+		if privilege, ok := errors.AsType[*pgdbm.PrivilegeError](res.NotCompared); ok {
+			err = fmt.Errorf("%w: %s", err, strings.Join(privilege.Statements, "; "))
+		}
+		return nil, err
 	case res.OK():
 		return nil, nil
 	}
