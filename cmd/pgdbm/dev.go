@@ -241,6 +241,13 @@ func (d *devWork) up(ctx context.Context) (failed *chosen, err error) {
 		if !slices.Contains(d.schemas, c.schema) {
 			d.schemas = append(d.schemas, c.schema)
 		}
+		if c.none != nil {
+			if _, err := c.withoutFiles(ctx, pool); err != nil {
+				return c, errors.Join(err, migrate.ErrMissing)
+			}
+			d.out.noFiles(c)
+			continue
+		}
 		db, err := c.handle(pool)
 		if err != nil {
 			return c, err

@@ -24,6 +24,7 @@ type devOutput struct {
 	out, errs io.Writer
 	asJSON    bool
 	watched   []string // folders that watching has been told of
+	empty     []string // modules without files that have been told of
 	ailing    bool     // something has failed since watching was told of
 	ailed     bool     // before that
 }
@@ -49,7 +50,7 @@ func (h withoutWarnings) WithGroup(name string) slog.Handler {
 // devEvent is a line of JSON.
 type devEvent struct {
 	Version  int        `json:"version"`
-	Event    string     `json:"event"` // ready, migrated, anew, failed, watching
+	Event    string     `json:"event"` // ready, migrated, no_files, anew, failed, watching
 	URL      string     `json:"url,omitempty"`
 	Database string     `json:"database,omitempty"`
 	Server   string     `json:"server,omitempty"`
@@ -107,6 +108,7 @@ func (o *devOutput) watching(list []chosen) {
 
 func (o *devOutput) migrated(c *chosen, res *migrate.UpResult) {
 	files, warnings := filesJSON(res.Applied), warningTexts(res.Warnings)
+	o.empty = slices.DeleteFunc(o.empty, func(name string) bool { return name == c.module.Name })
 	if o.asJSON {
 		if len(files)+len(warnings) > 0 {
 			o.event(devEvent{Event: "migrated", Module: c.module.Name, Schema: c.schema, Applied: files, Warnings: warnings})
@@ -119,6 +121,19 @@ func (o *devOutput) migrated(c *chosen, res *migrate.UpResult) {
 	for _, w := range warnings {
 		o.line(o.out, "warning   %s", w)
 	}
+}
+
+// noFiles tells of a module that has no files yet, until it has had some.
+func (o *devOutput) noFiles(c *chosen) {
+	if slices.Contains(o.empty, c.module.Name) {
+		return
+	}
+	o.empty = append(o.empty, c.module.Name)
+	if o.asJSON {
+		o.event(devEvent{Event: "no_files", Module: c.module.Name, Schema: c.schema, Folders: []string{c.dir}})
+		return
+	}
+	o.line(o.out, "no files  yet of module %s in %s", c.module.Name, c.dir)
 }
 
 func (o *devOutput) anew(c *chosen, err error) {

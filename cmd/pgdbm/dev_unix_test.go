@@ -291,6 +291,42 @@ func TestDevFollowsItsProjectFile(t *testing.T) {
 	}
 }
 
+func TestDevGoesOnWithoutTheFilesOfAModule(t *testing.T) {
+	t.Parallel()
+	dir, _ := devFolder(t, "empty")
+	write(t, dir, "pgdbm.toml", "[modules.shop]\nmigrations_path = \"shop\"\n[modules.bills]\nmigrations_path = \"bills\"\ndepends_on = [\"shop\"]\n")
+	if err := os.Mkdir(filepath.Join(dir, "shop"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "bills/001_bills.sql", "CREATE TABLE {{tables.bills}} (id int);\n")
+	d := startDev(t, dir, "--durable")
+	ready := d.next("ready")
+	if e := d.next("no_files"); e.Module != "shop" || !slices.Equal(e.Folders, []string{"shop"}) {
+		t.Errorf("%+v", e)
+	}
+	if e := d.next("migrated"); e.Module != "bills" {
+		t.Errorf("%+v", e)
+	}
+	d.next("watching")
+	write(t, dir, "shop/001_items.sql", "CREATE TABLE {{tables.items}} (id int);\n")
+	if e := d.next("migrated"); e.Module != "shop" {
+		t.Errorf("%+v", e)
+	}
+	d.next("watching")
+	// Files that are gone are so in the database, too.
+	if err := os.Remove(filepath.Join(dir, "shop", "001_items.sql")); err != nil {
+		t.Fatal(err)
+	}
+	d.next("anew")
+	d.next("no_files")
+	d.next("migrated")
+	d.next("watching")
+	d.query(ready.URL, "SELECT concat(to_regclass('shop.items'), ' ', to_regclass('bills.bills'))", " bills.bills")
+	if code := d.end(os.Interrupt); code != exitInterrupted {
+		t.Errorf("exit code %d: %s", code, &d.stderr)
+	}
+}
+
 func TestDevKeepsDataWhenAsked(t *testing.T) {
 	t.Parallel()
 	dir, _ := devFolder(t, "keep")

@@ -163,6 +163,9 @@ func (f *doctorFlags) toLookAt(cmd *cobra.Command, c *chosen) doctor.Module {
 			delete(m.Aliases, name)
 		}
 	}
+	if c.none != nil {
+		m.NoFiles = c.dir
+	}
 	for _, flag := range []struct{ name, value string }{
 		{"dir", f.dir}, {"requires", strings.Join(f.requires, ",")}, {"extension", strings.Join(f.extensions, ",")},
 	} {

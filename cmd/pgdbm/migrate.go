@@ -56,6 +56,7 @@ type chosen struct {
 	schema  string
 	aliases map[string]string // where the modules that it requires are
 
+	none      error    // with --all: its folder has no files yet; this says so
 	ofTenants bool     // in the file it is in the schemas of tenants
 	siblings  []string // of those that it requires, those that are so, too
 }
@@ -169,7 +170,11 @@ func (f *moduleFlags) chooseOne(cmd *cobra.Command, m *projectfile.Module) (chos
 			c.module.Extensions = m.Extensions
 		}
 		if !cmd.Flags().Changed("dir") {
-			if dir, err = m.Migrations(); err != nil {
+			dir, err = m.Migrations()
+			if f.all && errors.Is(err, projectfile.ErrNoFiles) { // the other modules may go on
+				c.none, dir, err = err, m.Path(), nil
+			}
+			if err != nil {
 				return c, err
 			}
 		}

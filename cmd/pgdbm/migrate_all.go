@@ -23,6 +23,9 @@ type report interface{ write(out io.Writer) error }
 func (f *moduleFlags) eachModule(cmd *cobra.Command, stop bool, fn func(ctx context.Context, db *pgdbm.DB, m pgdbm.Module) (report, error)) error {
 	return f.withPool(cmd, func(ctx context.Context, pool *pgdbm.Pool) error {
 		one := func(c *chosen) (report, error) {
+			if c.none != nil {
+				return c.withoutFiles(ctx, pool)
+			}
 			db, err := c.handle(pool)
 			if err != nil {
 				return nil, err
@@ -80,10 +83,39 @@ func (f *moduleFlags) eachModule(cmd *cobra.Command, stop bool, fn func(ctx cont
 	})
 }
 
+// noFilesJSON is a module that has no files yet.
+type noFilesJSON struct {
+	Module  string `json:"module"`
+	Schema  string `json:"schema"`
+	NoFiles string `json:"no_files"` // where they are to be
+}
+
+func (j noFilesJSON) write(out io.Writer) error {
+	_, err := fmt.Fprintf(out, "no files yet in %s\n", j.NoFiles)
+	return err
+}
+
+// withoutFiles is the report of a module that has no files, which has had none.
+func (c *chosen) withoutFiles(ctx context.Context, pool *pgdbm.Pool) (report, error) {
+	ledger, err := readLedger(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range ledger {
+		if r.Module == c.module.Name && r.Schema == c.schema && r.InEffect > 0 {
+			return nil, codedError{exitDrift, fmt.Errorf("%w, and schema %q has %s of it", c.none, c.schema, plural(r.InEffect, "version"))}
+		}
+	}
+	return noFilesJSON{c.module.Name, c.schema, c.dir}, nil
+}
+
 // refusals are why modules would not be migrated.
 func (f *moduleFlags) refusals(ctx context.Context, pool *pgdbm.Pool) (errs []error) {
 	for i := range f.chosen {
 		c := &f.chosen[i]
+		if c.none != nil {
+			continue
+		}
 		db, err := c.handle(pool)
 		if err == nil {
 			_, err = migrate.Plan(ctx, db, c.module, nil)

@@ -81,6 +81,8 @@ type Module struct {
 	Siblings  []string
 	// Flags are those of "pgdbm migrate" that mean it, for fixes to paste.
 	Flags string
+	// NoFiles is the folder where its files are to be, when there are none yet.
+	NoFiles string
 }
 
 // Options say where to look and from when on something is a finding. The zero

@@ -44,6 +44,9 @@ func ended(sql []string) (list []string) {
 }
 
 func (l *look) module(ctx context.Context, m Module) ([]Finding, error) {
+	if m.NoFiles != "" {
+		return l.noFiles(ctx, m)
+	}
 	schemas, err := l.schemasOf(ctx, m)
 	if err != nil {
 		return nil, err
@@ -69,6 +72,28 @@ func (l *look) module(ctx context.Context, m Module) ([]Finding, error) {
 		found = append(found, some...)
 	}
 	return found, nil
+}
+
+// noFiles is about a module that has no files yet, or no more.
+func (l *look) noFiles(ctx context.Context, m Module) ([]Finding, error) {
+	ok, err := l.own(l.ledger)
+	if err != nil {
+		return nil, err
+	}
+	f := Finding{Code: "module-pending", Severity: Warning, Where: "module " + m.Name, What: "has no files yet in " + m.NoFiles,
+		Fix: Fix{Command: "pgdbm migrate new create_tables " + m.Flags}}
+	if ok {
+		n, err := read[int](ctx, l, `select count(*)::int from pgdbm.migrations where module = $1 and state in ('applied', 'baselined')`, m.Name)
+		if err != nil {
+			return nil, err
+		}
+		if n[0] > 0 {
+			f.Code, f.Severity = "module-drift", Error
+			f.What = fmt.Sprintf("has no files in %s, and %s of it recorded", m.NoFiles, count(n[0], "version"))
+			f.Fix.Command = l.command("pgdbm schema list")
+		}
+	}
+	return []Finding{f}, nil
 }
 
 // schemasOf are where the module is, or is to be.

@@ -1,6 +1,7 @@
 package projectfile
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -10,7 +11,13 @@ type Error struct {
 	Path         string
 	Line, Column int // 0: the file as a whole
 	Text         string
+	Err          error // what callers branch on, or nil
 }
+
+// ErrNoFiles: a module's folder is there, and has no migrations.
+var ErrNoFiles = errors.New("no migrations")
+
+func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) Error() string {
 	if e.Line == 0 {

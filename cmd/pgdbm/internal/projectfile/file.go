@@ -125,7 +125,7 @@ func decode(path string, text []byte, doc *document) error {
 					key = k
 				}
 			}
-			all = append(all, &Error{path, line, column, "unknown key " + strings.Join(key, ".")})
+			all = append(all, &Error{Path: path, Line: line, Column: column, Text: "unknown key " + strings.Join(key, ".")})
 		}
 		return errors.Join(all...)
 	}
@@ -135,7 +135,7 @@ func decode(path string, text []byte, doc *document) error {
 		if key := strings.Join(e.Key(), "."); key != "" && strings.HasPrefix(what, "cannot ") {
 			what = key + ": not a value of the kind that belongs there"
 		}
-		return &Error{path, line, column, what}
+		return &Error{Path: path, Line: line, Column: column, Text: what}
 	}
 	if err != nil {
 		return &Error{Path: path, Text: err.Error()}
@@ -317,7 +317,7 @@ func (m *Module) Dir() (string, error) {
 func (m *Module) Path() string { return m.file.beside(m.MigrationsPath) }
 
 // Migrations is Dir of a folder that has migrations, in itself or in a folder of
-// its own.
+// its own. The error is [ErrNoFiles] when it has none.
 func (m *Module) Migrations() (string, error) {
 	dir, err := m.Dir()
 	if err != nil {
@@ -328,7 +328,9 @@ func (m *Module) Migrations() (string, error) {
 			return dir, nil
 		}
 	}
-	return "", m.file.errorAt([]string{"modules", m.Name, "migrations_path"}, "modules.%s.migrations_path: no *.sql in %s", m.Name, dir)
+	err = m.file.errorAt([]string{"modules", m.Name, "migrations_path"}, "modules.%s.migrations_path: no *.sql in %s", m.Name, dir)
+	err.(*Error).Err = ErrNoFiles
+	return "", err
 }
 
 // SchemaIn returns the schema of the module in an environment, which may be nil:
