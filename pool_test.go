@@ -280,7 +280,7 @@ func TestInitialSQLRunsOnEachConnectionAndStays(t *testing.T) {
 
 func TestTimeoutsReachTheServer(t *testing.T) {
 	t.Parallel()
-	db := openSchema(t, "x", pgdbm.Config{StatementTimeout: 20 * time.Millisecond, LockTimeout: 7 * time.Second,
+	db := openSchema(t, "x", pgdbm.Config{StatementTimeout: time.Second, LockTimeout: 7 * time.Second,
 		IdleInTransactionTimeout: 8 * time.Second})
 	_, err := db.Exec(t.Context(), "SELECT pg_sleep(20)")
 	wantState(t, err, "57014")
