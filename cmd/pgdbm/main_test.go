@@ -160,7 +160,7 @@ func programsFolder() (folder string, end func() error, err error) {
 	end = func() error {
 		servers, err := localpg.List()
 		for _, s := range servers {
-			if s.BinDir == folder {
+			if s.BinDir == folder && s.Kept { // the others end by themselves
 				err = errors.Join(err, localpg.End(context.Background(), s.ID, true))
 			}
 		}
