@@ -166,7 +166,7 @@ func Up(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *UpOptions) (*UpRes
 	}
 	o.apply(r, &t)
 	res, err := r.Up(ctx, t)
-	up := &UpResult{Module: t.Module, Schema: t.Schema, Applied: ran(res.Applied), Warnings: warnings(res.Warnings)}
+	up := &UpResult{Module: t.Module, Schema: t.Schema, Applied: ran(res.Applied), Warnings: warnings(append(res.Warnings, res.Again...))}
 	return up, bridge.PublicError(err)
 }
 

@@ -174,22 +174,26 @@ func (run *fleetRun) conflictError(version string, other []byte) error {
 
 // add takes over what a schema's own plan says.
 func (p *fleetPlan) add(one *Plan, present bool) {
-	for _, w := range one.Warnings {
-		i := slices.IndexFunc(p.warnings, func(have FleetWarning) bool {
-			return have.Version == w.Version && have.Text == w.Text
-		})
-		if i < 0 {
-			p.warnings = append(p.warnings, FleetWarning{Warning: w})
-			i = len(p.warnings) - 1
-		}
-		p.warnings[i].Schemas++
-	}
+	p.warnings = addWarnings(p.warnings, one.Warnings)
 	switch err := one.Err(); {
 	case err != nil:
 		p.problems = append(p.problems, err.(*Error))
 	case len(one.Pending) > 0:
 		p.todo = append(p.todo, tenant{one.Schema, present, one.Pending})
 	}
+}
+
+// addWarnings counts those of one schema among those of all.
+func addWarnings(all []FleetWarning, one []Warning) []FleetWarning {
+	for _, w := range one {
+		i := slices.IndexFunc(all, func(have FleetWarning) bool { return have.Version == w.Version && have.Text == w.Text })
+		if i < 0 {
+			all = append(all, FleetWarning{Warning: w})
+			i = len(all) - 1
+		}
+		all[i].Schemas++
+	}
+	return all
 }
 
 // wellApplied is true for a row of the ledger m that file f says the same of.

@@ -354,6 +354,9 @@ func (p *fleetPass) single(ctx context.Context, t tenant) bool {
 
 // settleOne notes how Up ended.
 func (p *fleetPass) settleOne(ctx context.Context, t tenant, res *Result, err error) bool {
+	p.fleetRun.mu.Lock()
+	p.result.Warnings = addWarnings(p.result.Warnings, res.Again)
+	p.fleetRun.mu.Unlock()
 	if err == nil {
 		p.finished(t.schema, !t.present && len(res.Applied) > 0, res.Applied)
 		return true

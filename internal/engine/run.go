@@ -75,7 +75,8 @@ type Result struct {
 	Schema   string
 	Applied  []AppliedFile // by this call, in order; also what was applied before an error
 	Reverted []AppliedFile // likewise
-	Warnings []Warning
+	Warnings []Warning     // of the plan
+	Again    []Warning     // why repeatable files ran that have not changed
 }
 
 // AppliedFile is a file that ran.

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgdbm/pgdbm/sqltemplate"
 )
 
 // A file may drop what a repeatable file has made, by CASCADE say or since a column under a view changes its type. The
@@ -172,7 +174,8 @@ func (m *migration) noteVanished(ctx context.Context, f *File) error {
 	}
 	for _, result := range m.dropped {
 		for _, row := range result.Rows {
-			version, file, identity := string(row[0]), string(row[1]), string(row[2])
+			version, file := string(row[0]), string(row[1])
+			what := withoutSchema(string(row[2]), m.target.Schema)
 			runs := 0
 			for _, a := range m.result.Applied {
 				if a.Version == version {
@@ -180,10 +183,10 @@ func (m *migration) noteVanished(ctx context.Context, f *File) error {
 				}
 			}
 			if runs >= most {
-				return m.located(f, fmt.Errorf("drops %s, which %s has made in this run and drops something for in turn; let one file make both", identity, file))
+				return m.located(f, fmt.Errorf("drops %s, which %s has made in this run and drops something for in turn; let one file make both", what, file))
 			}
-			w := Warning{m.target.Module, m.target.Schema, version, file, fmt.Sprintf("applied again, since %s dropped %s", f.Name, identity)}
-			m.result.Warnings = append(m.result.Warnings, w)
+			w := Warning{m.target.Module, m.target.Schema, version, file, fmt.Sprintf("applied again, since %s dropped %s", f.Name, what)}
+			m.result.Again = append(m.result.Again, w)
 			m.runner.Logger.LogAttrs(ctx, slog.LevelInfo, "migration: "+w.Text, slog.String("module", w.Module),
 				slog.String("schema", w.Schema), slog.String("version", w.Version), slog.String("file", w.File))
 			m.vanished = true
@@ -191,4 +194,9 @@ func (m *migration) noteVanished(ctx context.Context, f *File) error {
 	}
 	m.dropped = nil
 	return nil
+}
+
+// withoutSchema is an identity in which the schema is left out, so that it is one in all schemas.
+func withoutSchema(identity, schema string) string {
+	return strings.NewReplacer(" "+sqltemplate.Quote(schema)+".", " ", " "+schema+".", " ").Replace(identity)
 }

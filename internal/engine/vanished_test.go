@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pgdbm/pgdbm/internal/engine"
@@ -26,11 +27,11 @@ func TestARepeatableFileRunsAgainWhenAnotherOneDropsWhatItMade(t *testing.T) {
 		t.Errorf("applied %s", got)
 	}
 	want := engine.Warning{Module: "app", Schema: "app", Version: "R__report", File: "R__report.sql",
-		Text: "applied again, since R__total.sql dropped view app.report"}
-	if len(res.Warnings) != 1 || res.Warnings[0] != want {
-		t.Errorf("warnings %+v", res.Warnings)
+		Text: "applied again, since R__total.sql dropped view report"}
+	if len(res.Again) != 1 || res.Again[0] != want {
+		t.Errorf("again %+v", res.Again)
 	}
-	contains(t, p.logs.String(), "INFO migration: applied again, since R__total.sql dropped view app.report")
+	contains(t, p.logs.String(), "INFO migration: applied again, since R__total.sql dropped view report")
 	d.want("1", "select count(*) from pg_views where schemaname = 'app' and viewname = 'report'")
 	d.want("2", "select attempts from pgdbm.migrations where version = 'R__report' and state = 'applied' and error is null")
 	if got := versions(p.up(files("10 * sum(price)"))); got != "" {
@@ -94,6 +95,9 @@ func TestAFleetMakesAgainWhatItDropsOfRepeatableFiles(t *testing.T) {
 			if err != nil || res.Migrated != 30 || res.Applied != 60 || len(res.Failed) != 0 || len(res.Remaining) != 0 || done != 30 || total != 30 {
 				t.Errorf("%+v, %v, progress %d of %d", res, err, done, total)
 			}
+			if len(res.Warnings) != 1 || res.Warnings[0].Schemas != 30 || !strings.HasPrefix(res.Warnings[0].Text, "applied again, since R__total.sql dropped view ") {
+				t.Errorf("warnings %+v", res.Warnings)
+			}
 			d.want("30", "select count(*) from pg_views where viewname = 'report'")
 			d.want("90", "select count(*) from pgdbm.migrations where state = 'applied' and error is null")
 		})
@@ -110,5 +114,5 @@ func TestRepeatableFilesThatDropEachOthersViewsAreRefused(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	contains(t, err.Error(), "migrate app/R__", "drops view app.", "has made in this run")
+	contains(t, err.Error(), "migrate app/R__", "drops view ", "has made in this run")
 }
