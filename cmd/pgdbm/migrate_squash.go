@@ -28,7 +28,7 @@ type squashJSON struct {
 func newMigrateSquash() *cobra.Command {
 	var t target
 	var dir, module, name string
-	var extensions []string
+	var requires, extensions []string
 	var data, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "squash",
@@ -39,10 +39,13 @@ that it makes the same. New schemas get that file alone; where the others have
 run, it is recorded and does not run. Delete them once every database has them.
 
 Repeatable files, R__x.sql, stay as they are. Rows that migrations insert are
-refused unless --data puts them into the file. It needs pg_dump on the PATH, of
-the server's version or a newer one.`,
-		Example: "  pgdbm migrate squash --module billing\n  pgdbm migrate squash --module billing --name start --data",
-		Args:    noArgs,
+refused unless --data puts them into the file. Modules that it requires are made
+beside it, from the files that pgdbm.toml or --requires NAME=FOLDER has. It needs
+pg_dump on the PATH, of the server's version or a newer one.`,
+		Example: `  pgdbm migrate squash --module billing
+  pgdbm migrate squash --module billing --name start --data
+  pgdbm migrate squash --module billing --requires users=users/migrations`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if module == "" {
 				return usageError{errors.New("--module: required")}
@@ -50,18 +53,36 @@ the server's version or a newer one.`,
 			if !migrationName.MatchString(name) {
 				return usageError{fmt.Errorf("--name: %q is not letters, digits and _", name)}
 			}
-			if f, err := t.file(); err != nil {
+			file, err := t.file()
+			if err != nil {
 				return err
-			} else if f != nil && f.Module(module) != nil && !cmd.Flags().Changed("dir") {
-				if dir, err = f.Module(module).Dir(); err != nil {
-					return usageError{err}
+			}
+			if file != nil && file.Module(module) != nil {
+				m := file.Module(module)
+				if !cmd.Flags().Changed("dir") {
+					if dir, err = m.Dir(); err != nil {
+						return usageError{err}
+					}
 				}
+				if !cmd.Flags().Changed("requires") {
+					requires = m.DependsOn
+				}
+				if !cmd.Flags().Changed("extension") {
+					extensions = m.Extensions
+				}
+			}
+			needs, err := neededModules(file, requires)
+			if err != nil {
+				return usageError{fmt.Errorf("--requires: %w", err)}
 			}
 			old, err := readVersions(dir)
 			if err != nil {
 				return usageError{fmt.Errorf("--dir: %w", err)}
 			}
-			s := squash{module: pgdbm.Module{Name: module, Files: old.files, Extensions: extensions}, data: data}
+			s := squash{module: pgdbm.Module{Name: module, Files: old.files, Extensions: extensions}, data: data, needs: needs, aliases: make(map[string]string)}
+			for _, n := range needs {
+				s.module.Requires = append(s.module.Requires, n.module.Name)
+			}
 			text, err := s.write(cmd.Context(), old)
 			if err != nil {
 				return fmt.Errorf("squash module %s: %w", module, err)
@@ -86,6 +107,7 @@ the server's version or a newer one.`,
 	cmd.Flags().StringVar(&module, "module", "", "the module's `name`")
 	completeModules(cmd, &t)
 	cmd.Flags().StringVar(&name, "name", "squash", "its `name`, without number")
+	cmd.Flags().StringSliceVar(&requires, "requires", nil, "`modules` that it requires, as NAME or\nNAME=FOLDER")
 	cmd.Flags().StringSliceVar(&extensions, "extension", nil, "`extensions` that the module needs")
 	cmd.Flags().BoolVar(&data, "data", false, "put the rows that migrations insert into the file")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -137,6 +159,9 @@ type squash struct {
 	data   bool
 	pool   *pgdbm.Pool
 	url    string
+
+	needs   []squashNeed
+	aliases map[string]string // where they are
 }
 
 // The schemas in which the two are compared. No text of anybody's holds these
@@ -155,12 +180,32 @@ func (s *squash) write(ctx context.Context, old versions) (string, error) {
 		return "", err
 	}
 	defer s.pool.Close()
+	if err := s.attachNeeds(ctx); err != nil {
+		return "", err
+	}
+	before, err := s.needsState(ctx)
+	if err != nil {
+		return "", err
+	}
+	outside, err := s.outside(ctx)
+	if err != nil {
+		return "", err
+	}
 	made, err := s.attach(ctx, squashSchema, s.module.Files)
 	if err != nil {
 		return "", err
 	}
-	if err := refuseOutside(ctx, made); err != nil {
+	if err := s.refuseOutside(ctx, outside); err != nil {
 		return "", err
+	}
+	after, err := s.needsState(ctx)
+	if err != nil {
+		return "", err
+	}
+	for i, n := range s.needs {
+		if before[i] != after[i] {
+			return "", fmt.Errorf("the migrations change what is in module %s", n.module.Name)
+		}
 	}
 	filled, err := filledTables(ctx, made)
 	if err != nil {
@@ -183,7 +228,7 @@ func (s *squash) write(ctx context.Context, old versions) (string, error) {
 }
 
 func (s *squash) attach(ctx context.Context, schema string, files fs.FS) (*pgdbm.DB, error) {
-	db, err := s.pool.Schema(schema)
+	db, err := s.pool.Handle(pgdbm.HandleConfig{Schema: schema, Aliases: s.aliases})
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +256,11 @@ func (s *squash) dump(ctx context.Context, made *pgdbm.DB) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return templated(string(stable), squashSchema, unused...)
+	body, err := templated(string(stable), squashSchema, unused...)
+	if err != nil {
+		return "", err
+	}
+	return s.namedNeeds(body)
 }
 
 // compare applies the new file to a schema of its own and compares it with what

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -29,10 +30,20 @@ const outsideSQL = `SELECT what || ' ' || name FROM (
 	UNION ALL SELECT 'role', rolname FROM pg_roles WHERE rolname !~ '^pg_' AND oid <> 10
 ) outside ORDER BY 1`
 
+// outside names what is outside of the schema to squash.
+func (s *squash) outside(ctx context.Context) ([]string, error) {
+	db, err := s.pool.Schema(squashSchema)
+	if err != nil {
+		return nil, err
+	}
+	return pgdbm.All[string](ctx, db, outsideSQL, squashSchema)
+}
+
 // refuseOutside refuses migrations that have made something that a dump of their
-// schema does not have.
-func refuseOutside(ctx context.Context, db *pgdbm.DB) error {
-	names, err := pgdbm.All[string](ctx, db, outsideSQL, db.Schema())
+// schema does not have, and that was not there before.
+func (s *squash) refuseOutside(ctx context.Context, before []string) error {
+	names, err := s.outside(ctx)
+	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(before, name) })
 	if err == nil && len(names) > 0 {
 		err = fmt.Errorf("the migrations make what is not in their schema: %s", strings.Join(names, ", "))
 	}
