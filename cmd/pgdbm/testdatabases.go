@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,25 +30,34 @@ that of --url, else of PGDBM_TEST_URL, else each private server that runs.`,
 	return cmd
 }
 
-// testServers returns the URLs of the servers that tests may use.
-func testServers(url string) ([]string, error) {
+// eachTestServer calls fn with the URL of each server that tests may use. A private
+// one that ends meanwhile, as its last user does, is none.
+func eachTestServer(url string, fn func(server string) error) error {
 	if url == "" {
 		url = os.Getenv("PGDBM_TEST_URL")
 	}
 	if url != "" {
-		return []string{url}, nil
+		return fn(url)
 	}
 	servers, err := localpg.List()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var urls []string
 	for _, s := range servers {
-		if s.Shared {
-			urls = append(urls, s.URL)
+		if !s.Shared {
+			continue
+		}
+		if err := fn(s.URL); err != nil && !hasEnded(s.ID) {
+			return err
 		}
 	}
-	return urls, nil
+	return nil
+}
+
+// hasEnded reports whether a private server does not run any more.
+func hasEnded(id string) bool {
+	servers, err := localpg.List()
+	return err == nil && !slices.ContainsFunc(servers, func(s localpg.Info) bool { return s.ID == id })
 }
 
 type databasesJSON struct {
@@ -79,17 +89,14 @@ func newTestList(url *string) *cobra.Command {
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ignoreLibpqEnv()
-			servers, err := testServers(*url)
+			var all []pgdbmtest.Database
+			err := eachTestServer(*url, func(server string) error {
+				list, err := pgdbmtest.Databases(cmd.Context(), server)
+				all = append(all, list...)
+				return err
+			})
 			if err != nil {
 				return err
-			}
-			var all []pgdbmtest.Database
-			for _, server := range servers {
-				list, err := pgdbmtest.Databases(cmd.Context(), server)
-				if err != nil {
-					return err
-				}
-				all = append(all, list...)
 			}
 			out := cmd.OutOrStdout()
 			if asJSON {
@@ -148,12 +155,8 @@ func newTestDrop(url *string) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, names []string) error {
 			ignoreLibpqEnv()
-			servers, err := testServers(*url)
-			if err != nil {
-				return err
-			}
 			for _, name := range names {
-				if err := dropOn(cmd.Context(), servers, name); err != nil {
+				if err := dropTestDatabase(cmd.Context(), *url, name); err != nil {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "dropped %s\n", name)
@@ -163,20 +166,21 @@ func newTestDrop(url *string) *cobra.Command {
 	}
 }
 
-// dropOn drops a database on the server that has it.
-func dropOn(ctx context.Context, servers []string, name string) error {
-	for _, server := range servers {
+// dropTestDatabase drops a database on the server that has it.
+func dropTestDatabase(ctx context.Context, url, name string) error {
+	found := false
+	err := eachTestServer(url, func(server string) error {
 		list, err := pgdbmtest.Databases(ctx, server)
-		if err != nil {
+		if err != nil || found || !slices.ContainsFunc(list, func(d pgdbmtest.Database) bool { return d.Name == name }) {
 			return err
 		}
-		for _, d := range list {
-			if d.Name == name {
-				return pgdbmtest.Drop(ctx, server, name)
-			}
-		}
+		found = true
+		return pgdbmtest.Drop(ctx, server, name)
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("no database %q of tests", name)
 	}
-	return fmt.Errorf("no database %q of tests", name)
+	return err
 }
 
 func newTestSweep(url *string) *cobra.Command {
@@ -191,17 +195,14 @@ With --all it drops templates that nobody uses and what failed tests kept, too.`
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ignoreLibpqEnv()
-			servers, err := testServers(*url)
+			dropped := []string{}
+			err := eachTestServer(*url, func(server string) error {
+				names, err := pgdbmtest.Sweep(cmd.Context(), server, all)
+				dropped = append(dropped, names...)
+				return err
+			})
 			if err != nil {
 				return err
-			}
-			dropped := []string{}
-			for _, server := range servers {
-				names, err := pgdbmtest.Sweep(cmd.Context(), server, all)
-				if err != nil {
-					return err
-				}
-				dropped = append(dropped, names...)
 			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), sweptJSON{dropped})
