@@ -28,7 +28,7 @@ func newProgress(cmd *cobra.Command, quiet bool) *progress {
 	if quiet || os.Getenv("TERM") == "dumb" || !isTerminal(cmd.ErrOrStderr()) {
 		return &progress{}
 	}
-	return &progress{out: cmd.ErrOrStderr()}
+	return &progress{out: raw(cmd.ErrOrStderr())}
 }
 
 const (
@@ -48,7 +48,7 @@ func (p *progress) show(done, total int, what string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.line = fmt.Sprintf("\r[%s%s] %d/%d %s\x1b[K", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), done, total, what)
+	p.line = fmt.Sprintf("\r[%s%s] %d/%d %s\x1b[K", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), done, total, escaped(what, ""))
 	wait := barPeriod - time.Since(p.drawn)
 	switch {
 	case wait <= 0 || done == total:
