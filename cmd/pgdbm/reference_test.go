@@ -65,10 +65,11 @@ Nothing asks without a terminal, or where ` + "`CI`" + ` is set. Colour follows
 
 One object, on stdout. Its first field is ` + "`version`" + `, the number of the shape
 of all of them: 1. It grows when a field goes or changes its meaning, not when
-one is added. A field in parentheses is left out when it is empty. With ` + "`--all`" + `
-a module is what the command prints of one, or ` + "`module`, `schema` and `no_files`" + `,
-its folder, where there are none yet. Where a command fails before there is
-anything to tell of, it prints ` + strings.Join(fields(reflect.TypeFor[failure](), false), ", ") + `, as stderr has them.
+one is added. A field in parentheses is left out when it is empty. With
+` + "`--all`" + ` a module is what the command prints of one, or ` + "`module`, `schema`" + `
+and ` + "`no_files`" + `, its folder, where there are none yet. Where a command fails
+before there is anything to tell of, it prints
+` + strings.Join(fields(reflect.TypeFor[failure](), false), ", ") + `, as stderr has them.
 
 | Command | Fields behind ` + "`version`" + ` |
 |---|---|
