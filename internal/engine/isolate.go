@@ -95,11 +95,14 @@ func (r *Runner) Isolate(ctx context.Context, i Isolation) (role string, err err
 		s.rollback(ctx)
 		return "", err
 	}
-	statements := i.statements(f)
-	if _, err := s.commit(ctx, statements); err != nil {
+	in, err := i.grantable(ctx, s, f)
+	if err == nil {
+		_, err = s.commit(ctx, i.statements(f, in))
+	}
+	if err != nil {
 		s.rollback(ctx)
 		if sqlState(err) == codeInsufficientRight {
-			return "", &PrivilegeError{Role: f.User, Schema: i.Schema, Statements: statements, Err: err}
+			return "", &PrivilegeError{Role: f.User, Schema: i.Schema, Statements: i.statements(f, nil), Err: err}
 		}
 		return "", fmt.Errorf("isolate schema %q: %w", i.Schema, err)
 	}
@@ -158,8 +161,37 @@ func (i Isolation) locks() []string {
 	return locks
 }
 
-// statements are what is missing.
-func (i Isolation) statements(f *isolationFacts) []string {
+// grantable returns what there is to be granted in the schemas in which something is missing.
+func (i Isolation) grantable(ctx context.Context, s *session, f *isolationFacts) (map[string]*grantable, error) {
+	var queries []string
+	if !f.Granted {
+		queries = append(queries, grantableIn(i.Schema))
+	}
+	for _, q := range f.Reads {
+		if !q.Granted {
+			queries = append(queries, grantableIn(q.Schema))
+		}
+	}
+	in := make(map[string]*grantable)
+	if len(queries) == 0 {
+		return in, nil
+	}
+	results, err := s.exec(ctx, queries...)
+	if err != nil {
+		return nil, err
+	}
+	for _, res := range results {
+		var g grantable
+		if err := json.Unmarshal(res.Rows[0][0], &g); err != nil {
+			return nil, fmt.Errorf("isolation: %w", err)
+		}
+		in[g.Schema] = &g
+	}
+	return in, nil
+}
+
+// statements are what is missing. What is in the schemas is named where it is given.
+func (i Isolation) statements(f *isolationFacts, in map[string]*grantable) []string {
 	var statements []string
 	if !f.Exists {
 		statements = append(statements, createRole(f.Role, "works in", f.Database, i.Schema)...)
@@ -168,7 +200,7 @@ func (i Isolation) statements(f *isolationFacts) []string {
 		statements = append(statements, grantRole(f.Role, login, f.Version))
 	}
 	if !f.Granted {
-		grants := grantsIn(i.Schema, f.Role)
+		grants := grantsIn(i.Schema, f.Role, in[i.Schema])
 		if i.Suspended {
 			grants = grants[1:] // but for USAGE
 		}
@@ -185,7 +217,7 @@ func (i Isolation) statements(f *isolationFacts) []string {
 			statements = append(statements, createRole(q.Role, "reads", f.Database, q.Schema)...)
 		}
 		if !q.Granted {
-			statements = append(statements, readsIn(q.Schema, q.Role)...)
+			statements = append(statements, readsIn(q.Schema, q.Role, in[q.Schema])...)
 		}
 		if !q.Member {
 			statements = append(statements, "grant "+sqltemplate.Quote(q.Role)+" to "+sqltemplate.Quote(f.Role))

@@ -44,6 +44,17 @@ select ns.nspname, bad.text from bad join ns on ns.oid = bad.home`,
 		arrayLiteral(schemas), arrayLiteral(reads), madeIn("ns.oid"))
 }
 
+// relationsOf and routinesOf are WITH items, of the names rels and procs, that hold what a schema, a literal, has of
+// pg_class and of pg_proc. They are found as madeIn finds them, each row by its oid.
+func relationsOf(schema string) string { return madeOf("rels", "pg_class", schema) }
+func routinesOf(schema string) string  { return madeOf("procs", "pg_proc", schema) }
+
+func madeOf(name, catalog, schema string) string {
+	return fmt.Sprintf(`%[1]s as materialized (select c.* from (%[2]s and classid = 'pg_catalog.%[3]s'::regclass) made
+    cross join lateral (select c.* from pg_catalog.%[3]s c where c.oid = made.objid offset 0) c)`,
+		name, madeIn("(select oid from pg_catalog.pg_namespace where nspname = "+schema+")"), catalog)
+}
+
 // madeIn selects the class and the oid of what is in a schema, an expression for its oid. There is no index by schema of
 // tables, of types or of functions, which may be hundreds of thousands; there is one of what depends on a schema.
 func madeIn(namespace string) string {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -30,28 +31,60 @@ func roleName(kind, schema string) string {
 
 // grantsIn are the statements that let a role work in a schema, now and with what the current user adds to it. A
 // migration's tables are the current user's; with the default privileges no grant needs to follow it.
-func grantsIn(schema, role string) []string {
+//
+// What is in the schema is named one by one where it is given: for ALL TABLES the server reads the whole of pg_class, and
+// more than once.
+func grantsIn(schema, role string, in *grantable) []string {
 	schema, role = sqltemplate.Quote(schema), sqltemplate.Quote(role)
 	const tables, sequences = "select, insert, update, delete, truncate", "usage, select, update"
-	return []string{
-		"grant usage on schema " + schema + " to " + role,
-		"grant " + tables + " on all tables in schema " + schema + " to " + role,
-		"grant " + sequences + " on all sequences in schema " + schema + " to " + role,
-		"grant execute on all routines in schema " + schema + " to " + role,
-		"alter default privileges in schema " + schema + " grant " + tables + " on tables to " + role,
-		"alter default privileges in schema " + schema + " grant " + sequences + " on sequences to " + role,
-		"alter default privileges in schema " + schema + " grant execute on routines to " + role,
-	}
+	return slices.Concat([]string{"grant usage on schema " + schema + " to " + role},
+		in.grant(tables, "table", schema, role),
+		in.grant(sequences, "sequence", schema, role),
+		in.grant("execute", "routine", schema, role),
+		[]string{
+			"alter default privileges in schema " + schema + " grant " + tables + " on tables to " + role,
+			"alter default privileges in schema " + schema + " grant " + sequences + " on sequences to " + role,
+			"alter default privileges in schema " + schema + " grant execute on routines to " + role,
+		})
 }
 
 // readsIn are as grantsIn, for reading.
-func readsIn(schema, role string) []string {
+func readsIn(schema, role string, in *grantable) []string {
 	schema, role = sqltemplate.Quote(schema), sqltemplate.Quote(role)
-	return []string{
-		"grant usage on schema " + schema + " to " + role,
-		"grant select on all tables in schema " + schema + " to " + role,
-		"alter default privileges in schema " + schema + " grant select on tables to " + role,
+	return slices.Concat([]string{"grant usage on schema " + schema + " to " + role},
+		in.grant("select", "table", schema, role),
+		[]string{"alter default privileges in schema " + schema + " grant select on tables to " + role})
+}
+
+// grantable is what a schema has that privileges are granted on, as SQL names it.
+type grantable struct {
+	Schema    string   `json:"schema"`
+	Tables    []string `json:"tables"`
+	Sequences []string `json:"sequences"`
+	Routines  []string `json:"routines"`
+}
+
+// grantableIn selects it, as JSON.
+func grantableIn(schema string) string {
+	relations := func(kinds string) string {
+		return "(select pg_catalog.json_agg(pg_catalog.format('%I.%I', " + literal(schema) + ", relname) order by oid) from rels where relkind in (" + quoteKinds(kinds) + "))"
 	}
+	return "with " + relationsOf(literal(schema)) + ", " + routinesOf(literal(schema)) + `
+select pg_catalog.json_build_object('schema', ` + literal(schema) + `, 'tables', ` + relations("rvmfp") + `, 'sequences', ` + relations("S") + `,
+    'routines', (select pg_catalog.json_agg(oid::regprocedure::text order by oid) from procs))`
+}
+
+// grant is the statement that grants privileges on all of a kind; none where there are no such.
+func (in *grantable) grant(privileges, kind, schema, role string) []string {
+	objects := "all " + kind + "s in schema " + schema
+	if in != nil {
+		named := map[string][]string{"table": in.Tables, "sequence": in.Sequences, "routine": in.Routines}[kind]
+		if len(named) == 0 {
+			return nil
+		}
+		objects = kind + " " + strings.Join(named, ", ")
+	}
+	return []string{"grant " + privileges + " on " + objects + " to " + role}
 }
 
 // othersIn selects, as a JSON array or NULL, the roles that this program made for other schemas and that have privileges

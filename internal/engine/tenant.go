@@ -149,10 +149,22 @@ func (s *TenantSet) rowsVersions(condition string) string {
 	return fmt.Sprintf(`select %[1]s, 'versions', v.versions) from %[2]s t left join (
     select target_schema, pg_catalog.json_object_agg(module, version) as versions from (
         select distinct on (target_schema, module) target_schema, module, version from %[3]s
-        where %[4]s and version ~ '^[0-9]+$' and target_schema = any (array(select t.schema from %[2]s t where %[5]s))
+        where %[4]s and version ~ '^[0-9]+$' and target_schema in (select t.schema from %[2]s t where %[5]s)
         order by target_schema, module, version::numeric desc) l
     group by target_schema) v on v.target_schema = t.schema where %[5]s order by t.id, t.schema`,
 		s.fields(), tenantsTable, ledgerTable, countsAsRecorded, condition)
+}
+
+// rowVersions is rows of one id with the versions: module after module, since the ledger has an index by module and
+// schema, and few modules.
+func (s *TenantSet) rowVersions(id string) string {
+	return fmt.Sprintf(`select %[1]s, 'versions', v.versions) from %[2]s t cross join lateral (
+    with recursive found (module) as (select pg_catalog.min(module) from %[3]s
+        union all select (select pg_catalog.min(n.module) from %[3]s n where n.module > f.module) from found f where f.module is not null)
+    select pg_catalog.json_object_agg(f.module, l.version) as versions from found f
+    cross join lateral (select m.version from %[3]s m where m.module = f.module and m.target_schema = t.schema
+        and m.%[4]s and m.version ~ '^[0-9]+$' order by m.version::numeric desc limit 1) l) v where %[5]s order by t.schema`,
+		s.fields(), tenantsTable, ledgerTable, countsAsRecorded, s.only(byID(id)))
 }
 
 func byID(id string) string { return "t.id = " + literal(id) }
@@ -174,13 +186,16 @@ func (s *TenantSet) decode(res *pgconn.Result) ([]Tenant, error) {
 // Tenants lists the tenants of a set, or the one with this id, with or without their versions. Without a set it lists
 // those of all.
 func (r *Runner) Tenants(ctx context.Context, set *TenantSet, id string, versions bool) ([]Tenant, error) {
-	condition := "true"
-	if id != "" {
-		condition = byID(id)
-	}
-	query := set.rows(condition, "")
-	if versions {
-		query = set.rowsVersions(condition)
+	var query string
+	switch {
+	case versions && id != "":
+		query = set.rowVersions(id)
+	case versions:
+		query = set.rowsVersions("true")
+	case id != "":
+		query = set.rows(byID(id), "")
+	default:
+		query = set.rows("true", "")
 	}
 	_, results, err := r.read(ctx, "", query)
 	if err != nil || results == nil {
@@ -412,7 +427,7 @@ func (r *Runner) SuspendTenant(ctx context.Context, set *TenantSet, id string, s
 
 // tenant reads one tenant and the facts.
 func (r *Runner) tenant(ctx context.Context, set *TenantSet, id string) (*Tenant, *facts, error) {
-	f, results, err := r.read(ctx, "", set.rowsVersions(byID(id)))
+	f, results, err := r.read(ctx, "", set.rowVersions(id))
 	switch {
 	case err != nil:
 		return nil, nil, err

@@ -62,29 +62,29 @@ func (w copiedSwitch) on() string {
 
 // copiedQuery selects it, as JSON. The search path must be the schema's.
 func copiedQuery(schema string) string {
-	in := "(select oid from pg_catalog.pg_namespace where nspname = " + literal(schema) + ")"
-	return `select pg_catalog.json_build_object(
+	return "with " + relationsOf(literal(schema)) + `
+select pg_catalog.json_build_object(
 'tables', (select pg_catalog.json_agg(pg_catalog.json_build_object('name', c.relname, 'parts', c.relkind = 'p', 'hidden', pg_catalog.row_security_active(c.oid),
     'identity', exists (select from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attidentity = 'a'),
     'columns', (select pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
             'own', case when t.typnamespace = c.relnamespace then t.typname end) order by a.attnum)
         from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '')) order by c.oid)
-    from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and not c.relispartition),
+    from rels c where c.relkind in ('r', 'p') and not c.relispartition),
 'constraints', (select pg_catalog.json_agg(pg_catalog.json_build_object('table', c.relname, 'name', k.conname,
     'definition', pg_catalog.pg_get_constraintdef(k.oid), 'comment', pg_catalog.obj_description(k.oid, 'pg_constraint')) order by k.oid)
-    from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid
-    where c.relnamespace = ` + in + ` and k.conparentid = 0 and k.coninhcount = 0
-    and (not k.convalidated or k.contype = 'f' and k.confrelid in (select oid from pg_catalog.pg_class where relnamespace = c.relnamespace))),
+    from rels c cross join lateral (select k.* from pg_catalog.pg_constraint k where k.conrelid = c.oid offset 0) k
+    where k.conparentid = 0 and k.coninhcount = 0
+    and (not k.convalidated or k.contype = 'f' and k.confrelid in (select oid from rels))),
 'triggers', (select pg_catalog.json_agg(pg_catalog.json_build_object('table', c.relname, 'name', t.tgname, 'state', t.tgenabled,
         'whole', exists (select from pg_catalog.pg_trigger p where p.tgparentid = t.oid and p.tgisinternal)) order by c.oid, t.oid)
-    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid
-    where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and not t.tgisinternal and t.tgenabled <> 'D'),
+    from rels c cross join lateral (select t.* from pg_catalog.pg_trigger t where t.tgrelid = c.oid offset 0) t
+    where c.relkind in ('r', 'p') and not t.tgisinternal and t.tgenabled <> 'D'),
 'rules', (select pg_catalog.json_agg(pg_catalog.json_build_object('table', c.relname, 'name', r.rulename, 'state', r.ev_enabled) order by r.oid)
-    from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class
-    where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and r.ev_enabled <> 'D'),
-'sequences', (select pg_catalog.json_agg(c.relname order by c.relname) from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind = 'S'),
-'filled', (select pg_catalog.json_agg(c.relname order by c.oid) from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind = 'm' and c.relispopulated))`
+    from rels c cross join lateral (select r.* from pg_catalog.pg_rewrite r where r.ev_class = c.oid offset 0) r
+    where c.relkind in ('r', 'p') and r.ev_enabled <> 'D'),
+'sequences', (select pg_catalog.json_agg(c.relname order by c.relname) from rels c where c.relkind = 'S'),
+'filled', (select pg_catalog.json_agg(c.relname order by c.oid) from rels c where c.relkind = 'm' and c.relispopulated))`
 }
 
 // copyRows fills a schema that its migrations have just made with the rows of another tenant's, as they are at one

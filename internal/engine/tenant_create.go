@@ -258,8 +258,12 @@ func (r *Runner) createAtOnce(ctx context.Context, f *facts, n NewTenant, from *
 			if err := inside.staysInside(ctx, c.session); err != nil {
 				return nil, err
 			}
-			statements = n.isolation().statements(iso)
-			last = &PrivilegeError{Role: c.facts.Role, Schema: n.Schema, Statements: statements}
+			in, err := n.isolation().grantable(ctx, c.session, iso)
+			if err != nil {
+				return nil, err
+			}
+			statements = n.isolation().statements(iso, in)
+			last = &PrivilegeError{Role: c.facts.Role, Schema: n.Schema, Statements: n.isolation().statements(iso, nil)}
 		}
 		return slices.Concat(statements, []string{lockTimeoutSetting(0)}, records), nil
 	})

@@ -151,9 +151,8 @@ end`, literal(role)))
 // dropTables drops n of a tenant's tables, the last made first, since a table that others refer to takes locks of all of
 // these, and reports whether others are left.
 func (r *Runner) dropTables(ctx context.Context, set *TenantSet, f *facts, t *Tenant, n int) (left bool, err error) {
-	reads := []string{fmt.Sprintf(`select pg_catalog.format('%%I.%%I', n.nspname, c.relname) from pg_catalog.pg_class c
-join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where n.nspname = %s and c.relkind in ('r', 'p') order by c.relispartition desc, c.oid desc limit %d`, literal(t.Schema), n)}
+	reads := []string{fmt.Sprintf(`with %s select pg_catalog.format('%%I.%%I', %s, relname) from rels
+where relkind in ('r', 'p') order by relispartition desc, oid desc limit %d`, relationsOf(literal(t.Schema)), literal(t.Schema), n)}
 	err = r.changeTenants(ctx, set, f, []string{t.ID}, t.Schema, reads, func(ctx context.Context, c *tenantChange) ([]string, error) {
 		tables := texts(c.extra[0])
 		left = len(tables) > 0

@@ -132,39 +132,46 @@ var unquotedName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
 // objectsOf selects the names of what a schema has.
 func objectsOf(schema string) string {
-	in := "(select oid from pg_catalog.pg_namespace where nspname = " + literal(schema) + ")"
-	return `select relname from pg_catalog.pg_class where relnamespace = ` + in + `
-union select typname from pg_catalog.pg_type where typnamespace = ` + in + `
-union select proname from pg_catalog.pg_proc where pronamespace = ` + in
+	return "with " + relationsOf(literal(schema)) + ", " + routinesOf(literal(schema)) + ", " + madeOf("types", "pg_type", literal(schema)) + `
+select relname from rels union select typname from types union select proname from procs
+union select i.relname from rels c join pg_catalog.pg_index x on x.indrelid = c.oid join pg_catalog.pg_class i on i.oid = x.indexrelid
+union select a.typname from pg_catalog.pg_type t join pg_catalog.pg_type a on a.oid = t.typarray
+    where t.oid in (select oid from types union all select reltype from rels)`
 }
 
 // naming selects what in a schema, which has been renamed already, has its old name in its text, apart from functions:
 // what PostgreSQL keeps as a tree of oids has followed, but a string in it has not.
 func naming(old, schema string) string {
-	in := "(select oid from pg_catalog.pg_namespace where nspname = " + literal(schema) + ")"
 	match := func(text string) string {
 		return fmt.Sprintf("(select pg_catalog.strpos(t, %s) + pg_catalog.strpos(t, %s) + pg_catalog.strpos(t, %s) > 0 from (select %s) x (t))",
 			literal("'"+old+"'"), literal("'"+old+"."), literal(`"`+old+`"`), text)
 	}
-	return `select what from (
-select 'view ' || c.relname as what from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('v', 'm') and ` + match("pg_catalog.pg_get_viewdef(c.oid)") + `
-union all select 'default of column ' || c.relname || '.' || a.attname from pg_catalog.pg_attrdef d join pg_catalog.pg_class c on c.oid = d.adrelid
-    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = d.adnum where c.relnamespace = ` + in + ` and ` + match("pg_catalog.pg_get_expr(d.adbin, d.adrelid)") + `
-union all select 'default of domain ' || typname from pg_catalog.pg_type where typnamespace = ` + in + ` and ` + match("pg_catalog.pg_get_expr(typdefaultbin, 0)") + `
-union all select 'constraint ' || conname from pg_catalog.pg_constraint where connamespace = ` + in + ` and contype = 'c' and ` + match("pg_catalog.pg_get_constraintdef(oid)") + `
-union all select 'partition ' || c.relname from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relispartition and c.relkind in ('r', 'p', 'f') and ` + match("pg_catalog.pg_get_expr(c.relpartbound, c.oid)") + `
-union all select 'policy ' || p.polname from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid where c.relnamespace = ` + in + `
-    and (` + match("pg_catalog.pg_get_expr(p.polqual, p.polrelid)") + ` or ` + match("pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)") + `)
-union all select 'rule ' || r.rulename from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class where c.relnamespace = ` + in + ` and c.relkind in ('r', 'p') and ` + match("pg_catalog.pg_get_ruledef(r.oid)") + `
-union all select 'trigger ' || t.tgname from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid where c.relnamespace = ` + in + ` and not t.tgisinternal and ` + match("pg_catalog.pg_get_triggerdef(t.oid)") + `
-union all select 'index ' || c.relname from pg_catalog.pg_class c where c.relnamespace = ` + in + ` and c.relkind in ('i', 'I') and ` + match("pg_catalog.pg_get_indexdef(c.oid)") + `
+	// of are the rows of a catalog about the schema's relations or types.
+	of := func(what, catalog, column, alias string) string {
+		return fmt.Sprintf("%s c cross join lateral (select %[3]s.* from pg_catalog.%[2]s %[3]s where %[3]s.%[4]s = c.oid offset 0) %[3]s", what, catalog, alias, column)
+	}
+	return "with " + relationsOf(literal(schema)) + ", " + madeOf("types", "pg_type", literal(schema)) + `,
+indexes as materialized (select i.indexrelid, pg_catalog.pg_get_indexdef(i.indexrelid) as definition from ` + of("rels", "pg_index", "indrelid", "i") + `)
+select what from (
+select 'view ' || c.relname as what from rels c where c.relkind in ('v', 'm') and ` + match("pg_catalog.pg_get_viewdef(c.oid)") + `
+union all select 'default of column ' || c.relname || '.' || a.attname from ` + of("rels", "pg_attrdef", "adrelid", "d") + `
+    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = d.adnum where ` + match("pg_catalog.pg_get_expr(d.adbin, d.adrelid)") + `
+union all select 'default of domain ' || typname from types where ` + match("pg_catalog.pg_get_expr(typdefaultbin, 0)") + `
+union all select 'constraint ' || k.conname from ` + of("rels", "pg_constraint", "conrelid", "k") + ` where k.contype = 'c' and ` + match("pg_catalog.pg_get_constraintdef(k.oid)") + `
+union all select 'constraint ' || k.conname from ` + of("types", "pg_constraint", "contypid", "k") + ` where k.contype = 'c' and ` + match("pg_catalog.pg_get_constraintdef(k.oid)") + `
+union all select 'partition ' || c.relname from rels c where c.relispartition and c.relkind in ('r', 'p', 'f') and ` + match("pg_catalog.pg_get_expr(c.relpartbound, c.oid)") + `
+union all select 'policy ' || p.polname from ` + of("rels", "pg_policy", "polrelid", "p") + `
+    where ` + match("pg_catalog.pg_get_expr(p.polqual, p.polrelid)") + ` or ` + match("pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)") + `
+union all select 'rule ' || r.rulename from ` + of("rels", "pg_rewrite", "ev_class", "r") + ` where c.relkind in ('r', 'p') and ` + match("pg_catalog.pg_get_ruledef(r.oid)") + `
+union all select 'trigger ' || t.tgname from ` + of("rels", "pg_trigger", "tgrelid", "t") + ` where not t.tgisinternal and ` + match("pg_catalog.pg_get_triggerdef(t.oid)") + `
+union all select 'index ' || x.relname from indexes i join pg_catalog.pg_class x on x.oid = i.indexrelid where ` + match("i.definition") + `
 ) n order by what limit 20`
 }
 
 // functionsNaming selects the definitions of the functions of a schema, which has been renamed already, that name it as
 // it was.
 func functionsNaming(old, schema string) string {
-	return fmt.Sprintf(`select definition from (select case when p.prokind in ('f', 'p') then pg_catalog.pg_get_functiondef(p.oid) end
-    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname = %s) d (definition)
-where pg_catalog.strpos(definition, %s) > 0`, literal(schema), literal(old))
+	return fmt.Sprintf(`with %s select definition from (select case when p.prokind in ('f', 'p') then pg_catalog.pg_get_functiondef(p.oid) end
+    from procs p) d (definition)
+where pg_catalog.strpos(definition, %s) > 0`, routinesOf(literal(schema)), literal(old))
 }
