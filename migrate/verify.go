@@ -55,9 +55,13 @@ func (v *VerifyResult) OK() bool {
 //
 // To know what the files make, it runs those that are recorded in a schema of
 // another name, in a transaction that is rolled back. So it writes nothing
-// that stays; but tables of other schemas that the files refer to are locked
-// as long as that takes, sequences advance, and files that load much data take
-// their time. VerifyOptions.Against avoids that.
+// that stays; but sequences advance, and files that load much data take their
+// time. Tables of required modules are copied for it, without rows, so that it
+// locks none that others write. Where that does not do, since files need the rows,
+// types or functions of others or are in Go, tables that they refer to are locked
+// as long as it takes; it waits for a lock 10 milliseconds, then steps back and
+// tries again, and reports [ErrBlocked] in NotCompared in the end.
+// VerifyOptions.Against avoids all that.
 func Verify(ctx context.Context, db *pgdbm.DB, m pgdbm.Module, o *VerifyOptions) (*VerifyResult, error) {
 	r, t, err := bridge.Prepare(ctx, db, m)
 	if err != nil {

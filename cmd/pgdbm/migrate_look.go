@@ -247,8 +247,9 @@ func newMigrateVerify() *cobra.Command {
 		Use:   "verify",
 		Short: "Compare files, history and schema",
 		Long: `verify compares the files with what is recorded, and the schema with what the
-files make, or with another schema. It exits with 3 when they differ, and with 1
-when it cannot tell. Nothing that it does stays.`,
+files make, or with another schema. It exits with 3 when they differ, with 5 when
+others were in the way, and with 1 when it cannot tell. Nothing that it does
+stays; "pgdbm docs doctor" says whom it may keep waiting.`,
 		Example: "  pgdbm migrate verify --module billing\n  pgdbm migrate verify --module billing --schema tenant_7 --against tenant_1",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -274,6 +275,9 @@ when it cannot tell. Nothing that it does stays.`,
 				switch {
 				case len(res.Problems) == 0 && len(res.Differences) == 0 && res.NotCompared != nil:
 					err = fmt.Errorf("module %s in schema %s could not be compared: %w", res.Module, res.Schema, res.NotCompared)
+					if errors.Is(err, migrate.ErrBlocked) { // whose hint is about flags of up
+						err = codedError{exitBusy, errors.New(err.Error())}
+					}
 				case !res.OK():
 					err = codedError{exitDrift, fmt.Errorf("module %s in schema %s is not as it should be", res.Module, res.Schema)}
 				case check && pending:

@@ -65,6 +65,16 @@ type retry struct {
 // again reports whether what failed with err is to be tried once more, after a pause. When it is not, the error is
 // err, or says that the attempts are used up.
 func (m *migration) again(ctx context.Context, r *retry, err error, blockers []blocker) (bool, error) {
+	return m.stepBack(ctx, r, err, func(pause time.Duration, most int) {
+		m.runner.Logger.LogAttrs(ctx, slog.LevelWarn, "migration blocked, trying again", slog.String("module", m.target.Module),
+			slog.String("schema", m.target.Schema), slog.String("version", r.of.Version), slog.String("file", r.of.Name),
+			slog.Int("attempt", r.tries), slog.Int("attempts", most), slog.Duration("pause", pause),
+			slog.String("sqlstate", sqlState(err)), slog.String("blocked_by", describeBlockers(blockers, true)))
+	}, blockers...)
+}
+
+// stepBack is again with something to do before the pause, or nil.
+func (m *migration) stepBack(ctx context.Context, r *retry, err error, note func(pause time.Duration, most int), blockers ...blocker) (bool, error) {
 	if !wasBlocked(err) {
 		return false, err
 	}
@@ -78,10 +88,9 @@ func (m *migration) again(ctx context.Context, r *retry, err error, blockers []b
 	}
 	limit := min(50*time.Millisecond<<min(r.tries-1, 10), 2*time.Second)
 	pause := limit/2 + rand.N(limit/2+1)
-	m.runner.Logger.LogAttrs(ctx, slog.LevelWarn, "migration blocked, trying again", slog.String("module", m.target.Module),
-		slog.String("schema", m.target.Schema), slog.String("version", r.of.Version), slog.String("file", r.of.Name),
-		slog.Int("attempt", r.tries), slog.Int("attempts", most), slog.Duration("pause", pause),
-		slog.String("sqlstate", sqlState(err)), slog.String("blocked_by", describeBlockers(blockers, true)))
+	if note != nil {
+		note(pause, most)
+	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -32,8 +33,10 @@ type Verification struct {
 // Verify compares files with the ledger, and the schema with what the files make or with a reference. It leaves the
 // database as it was. The error is for what cannot be read.
 //
-// What the files make is built by running them in a schema of another name, in a transaction that is rolled back. What
-// they lock outside of their schema is locked for as long; they wait for no lock longer than two seconds.
+// What the files make is built by running them in a schema of another name, in a transaction that is rolled back. The
+// tables of other modules that they name are copied for that, without rows, so that nobody waits. Where that does not do,
+// what they lock outside of their schema is locked until they are through; they wait for no lock longer than
+// buildLockTimeout, and try again.
 func (r *Runner) Verify(ctx context.Context, t Target, o VerifyOptions) (*Verification, error) {
 	if err := t.complete(); err != nil {
 		return nil, err
@@ -136,30 +139,79 @@ func (r *Runner) compareWithFiles(ctx context.Context, t Target, f *facts, v *Ve
 	s.dirty = true
 	defer s.close()
 	defer s.rollback(ctx, scrub...)
-	b, err := t.scratch()
+	m := &migration{runner: r, result: new(Result), session: s, facts: f}
+	ins, err := m.buildBeside(ctx, t, files)
 	if err != nil {
-		return err
-	}
-	m := &migration{runner: r, target: b, result: new(Result), session: s, facts: f}
-	if err := m.build(ctx, files); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
 		v.NotCompared = err
 		return nil
 	}
+	b := m.target
 	// What belongs to other modules in the schema was not built again, and is named there.
-	path := sqltemplate.Quote(b.Schema) + ", " + sqltemplate.Quote(t.Schema)
-	want, err := s.fingerprintOn(ctx, path, b.Schema, t.Schema)
+	path, quoted := []string{sqltemplate.Quote(b.Schema)}, []string{}
+	for _, in := range ins {
+		if in.schema == t.Schema {
+			path = append(path, sqltemplate.Quote(in.name))
+		}
+		names, err := m.list(ctx, "select pg_catalog.quote_ident("+literal(in.schema)+")")
+		if err != nil {
+			return err
+		}
+		quoted = append(quoted, names[0])
+	}
+	want, err := s.fingerprintOn(ctx, strings.Join(append(path, sqltemplate.Quote(t.Schema)), ", "), b.Schema, t.Schema)
 	if err != nil {
 		return err
 	}
+	want.inPlace(t.Schema, ins, quoted)
 	have, err := s.fingerprint(ctx, t.Schema, b.Schema)
 	if v.Plan.adopted() {
 		have.withoutHistories(want)
 	}
 	v.Differences = want.compare(have, shared)
 	return err
+}
+
+// buildLockTimeout is how long a statement of a file that is built waits for a lock that others hold: for as long do
+// those wait that come after it.
+const buildLockTimeout = 10 * time.Millisecond
+
+// buildBeside builds the files beside stand-ins for what they require, which are empty; where that fails, as for a row
+// that refers to one of another module, beside what there is.
+func (m *migration) buildBeside(ctx context.Context, t Target, files []*File) (ins []standIn, err error) {
+	b, err := t.scratch()
+	if err != nil {
+		return nil, err
+	}
+	within, ins, err := m.standIns(ctx, b, files)
+	if err != nil {
+		return nil, err
+	}
+	if len(ins) > 0 {
+		m.target = within
+		if err := m.buildUnblocked(ctx, files, ins); err == nil || ctx.Err() != nil || errors.Is(err, ErrBlocked) {
+			return ins, err
+		}
+	}
+	m.target = b
+	return nil, m.buildUnblocked(ctx, files, nil)
+}
+
+// buildUnblocked steps back and tries again while others are in the way.
+func (m *migration) buildUnblocked(ctx context.Context, files []*File, ins []standIn) error {
+	var r retry
+	for {
+		err := m.build(ctx, files, ins)
+		if err == nil {
+			return nil
+		}
+		m.session.rollback(ctx)
+		if again, err := m.stepBack(ctx, &r, err, nil); !again {
+			return err
+		}
+	}
 }
 
 // mayNotBuild is why a role that may create no schema can compare nothing with its files.
@@ -216,9 +268,12 @@ func (t *Target) scratch() (Target, error) {
 }
 
 // build runs the files in a new schema, in a transaction that stays open.
-func (m *migration) build(ctx context.Context, files []*File) error {
-	statements := append(begin(m.facts.Version), fmt.Sprintf("set local lock_timeout = %d", defaultLockTimeout/time.Millisecond),
-		"create schema "+sqltemplate.Quote(m.target.Schema))
+func (m *migration) build(ctx context.Context, files []*File, ins []standIn) error {
+	statements := append(begin(m.facts.Version), lockTimeoutSetting(defaultLockTimeout), "create schema "+sqltemplate.Quote(m.target.Schema))
+	for _, in := range ins { // reading has nobody wait but who changes the tables
+		statements = append(statements, in.statements()...)
+	}
+	statements = append(statements, lockTimeoutSetting(buildLockTimeout))
 	if _, err := m.session.exec(ctx, statements...); err != nil {
 		return err
 	}
@@ -238,7 +293,7 @@ func (m *migration) build(ctx context.Context, files []*File) error {
 		}
 	}
 	// Deferred constraints and triggers have a say in what a commit would leave.
-	_, err := m.session.exec(ctx, "set constraints all immediate")
+	_, err := m.session.exec(ctx, "set constraints all immediate", lockTimeoutSetting(defaultLockTimeout))
 	return err
 }
 

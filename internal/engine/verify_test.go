@@ -185,24 +185,100 @@ func TestVerifyLeavesNothingAndReportsTheHistory(t *testing.T) {
 	}
 }
 
-func TestVerifyWaitsForNoLockForLong(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	p := d.program()
-	p.up(target(t, "users", "users", "1_a.sql", "create table {{tables.users}} (x int primary key); insert into users values (1);"))
-	names, err := sqltemplate.NewNames("app", map[string]string{"users": "users", "app": "app"})
+// beside is a target whose module requires users.
+func beside(t *testing.T, schema, users string, nameAndText ...string) engine.Target {
+	t.Helper()
+	names, err := sqltemplate.NewNames(schema, map[string]string{"users": users, "app": schema})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tg := engine.Target{Module: "app", Schema: "app", Names: names,
-		Files: load(t, "app", "1_a.sql", "create table {{tables.a}} (u int references {{tables.users.users}});")}
-	p.up(tg)
-	if v := p.verify(tg, engine.VerifyOptions{}); v.NotCompared != nil || differences(v) != "" {
-		t.Errorf("got %v, %s", v.NotCompared, differences(v))
+	return engine.Target{Module: "app", Schema: schema, Names: names, Requires: []string{"users"}, Files: load(t, "app", nameAndText...)}
+}
+
+const usersFile = `create type {{types.kind}} as enum ('new', 'old');
+create table {{tables.users}} (x int primary key, name text not null default 'x', kind {{types.kind}}, upper text generated always as (upper(name)) stored, unique (name, x));
+create view {{tables.names}} as select x, name from {{tables.users}};
+create function {{functions.one}}() returns int language sql as 'select 1';
+insert into {{tables.users}} values (1);`
+
+const besideFile = `create table {{tables.a}} (u int references {{tables.users.users}}, n text, foreign key (n, u) references {{tables.users.users}} (name, x));
+create view {{tables.v}} as select users.*, names.name as other from {{tables.users.users}} join {{tables.users.names}} using (x);
+create function {{functions.f}}(u {{tables.users.users}}) returns setof {{tables.users.users}} language sql as 'select * from {{tables.users.users}}';
+create table {{tables.c}} () inherits ({{tables.users.users}});`
+
+// A foreign key takes a lock that keeps every writer of the table waiting, and those behind them.
+func TestVerifyLocksNothingOfWhatTheModuleRequires(t *testing.T) {
+	t.Parallel()
+	for _, schemas := range [][2]string{{"app", "users"}, {"My App", "select"}, {"one", "one"}} {
+		t.Run(schemas[0], func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t)
+			p := d.program()
+			p.up(target(t, "users", schemas[1], "1_a.sql", usersFile))
+			tg := beside(t, schemas[0], schemas[1], "1_a.sql", besideFile)
+			p.up(tg)
+			defer d.block(sqltemplate.Quote(schemas[1]) + ".users")()
+			p.LockAttempts = 1
+			if v := p.verify(tg, engine.VerifyOptions{}); v.NotCompared != nil || differences(v) != "" {
+				t.Errorf("got %v, %+v", v.NotCompared, v.Differences)
+			}
+			d.exec(`drop view ` + sqltemplate.Quote(schemas[0]) + `.v`)
+			if v := p.verify(tg, engine.VerifyOptions{}); v.NotCompared != nil || differences(v) != "-view v" {
+				t.Errorf("got %v, %+v", v.NotCompared, v.Differences)
+			}
+			d.want("0", "select count(*) from pg_namespace where nspname like 'pgdbm\\_verify%'")
+		})
 	}
-	defer d.block("users.users")()
-	if v := p.verify(tg, engine.VerifyOptions{}); v.NotCompared == nil || !strings.Contains(v.NotCompared.Error(), "55P03") {
-		t.Errorf("got %v", v.NotCompared)
+}
+
+// What needs the rows of others, or what is no table, is built beside the real ones.
+func TestVerifyHasNobodyWaitLongWhereItNeedsRealTables(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"rows":      "create table {{tables.a}} (u int references {{tables.users.users}}); insert into {{tables.a}} values (1);",
+		"functions": "create table {{tables.a}} (u int default {{functions.users.one}}() references {{tables.users.users}});",
+		"types":     "create table {{tables.a}} (k {{types.users.kind}}, u int references {{tables.users.users}});",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t)
+			p := d.program()
+			p.up(target(t, "users", "users", "1_a.sql", usersFile))
+			tg := beside(t, "app", "users", "1_a.sql", sql)
+			p.up(tg)
+			if v := p.verify(tg, engine.VerifyOptions{}); v.NotCompared != nil || differences(v) != "" {
+				t.Errorf("got %v, %+v", v.NotCompared, v.Differences)
+			}
+			p.LockAttempts = 3
+			writer, other := d.connect(), d.connect()
+			if _, err := other.Exec(t.Context(), "begin; insert into users.users values (0)"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := writer.Exec(t.Context(), "set lock_timeout = '1s'"); err != nil {
+				t.Fatal(err)
+			}
+			verified := make(chan error)
+			go func() {
+				v, err := p.Verify(t.Context(), tg, engine.VerifyOptions{})
+				if err == nil {
+					err = v.NotCompared
+				}
+				verified <- err
+			}()
+			for i, done := 2, false; !done; i++ {
+				if _, err := writer.Exec(t.Context(), "insert into users.users (x, name) values ($1, 'y')", i); err != nil {
+					t.Error(err)
+				}
+				select {
+				case err := <-verified:
+					if !errors.Is(err, engine.ErrBlocked) || !strings.Contains(err.Error(), "in 3 attempts") {
+						t.Errorf("got %v", err)
+					}
+					done = true
+				default:
+				}
+			}
+		})
 	}
 }
 
