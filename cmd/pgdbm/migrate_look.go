@@ -247,9 +247,9 @@ func newMigrateVerify() *cobra.Command {
 		Use:   "verify",
 		Short: "Compare files, history and schema",
 		Long: `verify compares the files with what is recorded, and the schema with what the
-files make, or with another schema. It exits with 3 when they differ, with 5 when
-others were in the way, and with 1 when it cannot tell. Nothing that it does
-stays; "pgdbm docs doctor" says whom it may keep waiting.`,
+files make, or with another schema. It exits with 3 when they differ, with 5
+when others were in the way, and with 1 when it cannot tell. Nothing that it
+does stays; "pgdbm docs doctor" says whom it may keep waiting.`,
 		Example: "  pgdbm migrate verify --module billing\n  pgdbm migrate verify --module billing --schema tenant_7 --against tenant_1",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -40,8 +40,8 @@ run, it is recorded and does not run. Delete them once every database has them.
 
 Repeatable files, R__x.sql, stay as they are. Rows that migrations insert are
 refused unless --data puts them into the file. Modules that it requires are made
-beside it, from the files that pgdbm.toml or --requires NAME=FOLDER has. It needs
-pg_dump on the PATH, of the server's version or a newer one.`,
+beside it, from the files that pgdbm.toml or --requires NAME=FOLDER has. It
+needs pg_dump on the PATH, of the server's version or a newer one.`,
 		Example: `  pgdbm migrate squash --module billing
   pgdbm migrate squash --module billing --name start --data
   pgdbm migrate squash --module billing --requires users=users/migrations`,
