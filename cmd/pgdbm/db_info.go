@@ -203,7 +203,7 @@ func (j *infoJSON) write(out io.Writer) error {
 		{"named by", j.Source},
 		{"owner", j.Owner},
 		{"encoding", j.Encoding},
-		{"size", megabytes(j.Bytes)},
+		{"size", sizeText(j.Bytes)},
 		{"schemas", fmt.Sprint(j.Schemas)},
 		{"extensions", strings.Join(extensions, ", ")},
 		{"server", fmt.Sprintf("PostgreSQL %s%s, up for %s", j.Server, role, since(j.Started))},

@@ -175,9 +175,10 @@ func newMigrateHistory() *cobra.Command {
 	var f moduleFlags
 	var o migrate.HistoryOptions
 	cmd := &cobra.Command{
-		Use:     "history",
-		Short:   "Show what has run, when, and who ran it",
-		Long:    `history shows what is recorded of the module, in the order in which it ran.`,
+		Use:   "history",
+		Short: "Show what has run, when, and who ran it",
+		Long: `history shows what is recorded of the module, in the order in which it ran, and
+which changes of files "migrate repair" has accepted, for whom, when and why.`,
 		Example: "  pgdbm migrate history --module billing --limit 5",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -200,7 +201,16 @@ func newMigrateHistory() *cobra.Command {
 					fmt.Fprintf(cmd.OutOrStdout(), "module %s: nothing is recorded\n", f.name)
 					return nil
 				}
-				return writeTable(cmd.OutOrStdout(), []string{"AT", "SCHEMA", "FILE", "STATE", "TOOK", "BY"}, rows)
+				if err := writeTable(cmd.OutOrStdout(), []string{"AT", "SCHEMA", "FILE", "STATE", "TOOK", "BY"}, rows); err != nil {
+					return err
+				}
+				for _, e := range entries {
+					if e.RepairReason != "" {
+						fmt.Fprintf(cmd.OutOrStdout(), "accepted: %s in schema %s was changed, by %s at %s: %s\n", escaped(e.File, ""), e.Schema,
+							escaped(e.RepairedBy, ""), e.RepairedAt.Local().Format("2006-01-02 15:04:05"), escaped(e.RepairReason, ""))
+					}
+				}
+				return nil
 			})
 		},
 	}
@@ -227,14 +237,21 @@ type entryJSON struct {
 	Attempts int       `json:"attempts"`
 	SQLState string    `json:"sqlstate,omitempty"`
 	Error    string    `json:"error,omitempty"`
-	Repaired string    `json:"repair_reason,omitempty"`
+	// Of a file whose change was accepted.
+	RepairedAt   *time.Time `json:"repaired_at,omitempty"`
+	RepairedBy   string     `json:"repaired_by,omitempty"`
+	RepairReason string     `json:"repair_reason,omitempty"`
 }
 
 func historyReport(module string, entries []migrate.Entry) historyJSON {
 	j := historyJSON{module, []entryJSON{}}
 	for _, e := range entries {
-		j.Entries = append(j.Entries, entryJSON{e.Schema, e.Version, e.File, string(e.State), e.At, milliseconds(e.Duration),
-			e.Actor, e.Tool, e.Attempts, e.SQLState, e.Error, e.RepairReason})
+		one := entryJSON{e.Schema, e.Version, e.File, string(e.State), e.At, milliseconds(e.Duration),
+			e.Actor, e.Tool, e.Attempts, e.SQLState, e.Error, nil, e.RepairedBy, e.RepairReason}
+		if !e.RepairedAt.IsZero() {
+			one.RepairedAt = &e.RepairedAt
+		}
+		j.Entries = append(j.Entries, one)
 	}
 	return j
 }

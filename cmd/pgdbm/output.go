@@ -44,14 +44,15 @@ const (
 // table that would be too wide go on in the next line, at a space if they have
 // one, so that nothing is cut off. What people copy stays whole though: the first
 // column, which names the row, and a word of the last one, such as a URL. They get a
-// line of their own then; what is too wide for that stands out.
-func writeTable(w io.Writer, head []string, rows [][]string) error {
+// line of their own then; what is too wide for that stands out. So does what is in
+// the columns whole.
+func writeTable(w io.Writer, head []string, rows [][]string, whole ...int) error {
 	if head != nil {
 		rows = append([][]string{head}, rows...)
 	}
 	rows = onOneLine(rows)
 	names := make([]string, len(rows)) // those that have a line of their own
-	widths, fits := tableWidths(rows)
+	widths, fits := tableWidths(rows, whole)
 	if !fits && len(widths) > 1 && widths[0] > narrowest {
 		short := make([][]string, len(rows))
 		for i, row := range rows {
@@ -61,7 +62,7 @@ func writeTable(w io.Writer, head []string, rows [][]string) error {
 			}
 		}
 		rows = short
-		widths, _ = tableWidths(rows)
+		widths, _ = tableWidths(rows, whole)
 	}
 	var out strings.Builder
 	for i, row := range rows {
@@ -106,7 +107,7 @@ func writeTable(w io.Writer, head []string, rows [][]string) error {
 
 // tableWidths are the widths of a table's columns, and whether nothing stands out:
 // the longest word of the last column keeps its place if the others can give it.
-func tableWidths(rows [][]string) (widths []int, fits bool) {
+func tableWidths(rows [][]string, whole []int) (widths []int, fits bool) {
 	last, word := 0, 0
 	for _, row := range rows {
 		last = max(last, len(row)-1)
@@ -118,7 +119,9 @@ func tableWidths(rows [][]string) (widths []int, fits bool) {
 	}
 	mayShrink := []int{last}
 	for i := 1; i < last; i++ {
-		mayShrink = append(mayShrink, i)
+		if !slices.Contains(whole, i) {
+			mayShrink = append(mayShrink, i)
+		}
 	}
 	for _, least := range []map[int]int{{last: word}, nil} {
 		widths = columnWidths(rows, utf8.RuneCountInString, mayShrink, least)
@@ -236,7 +239,13 @@ func since(t time.Time) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
-func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20)) }
+// sizeText says bytes as the server does: whole kB, and MB from ten on.
+func sizeText(bytes int64) string {
+	if bytes < 10<<20 {
+		return fmt.Sprintf("%d kB", (bytes+512)>>10)
+	}
+	return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20))
+}
 
 func plural(n int, noun string) string {
 	if n != 1 {

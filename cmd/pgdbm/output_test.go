@@ -37,3 +37,24 @@ func TestTablesFitEightyColumnsAndCutNoNameOrURL(t *testing.T) {
 		}
 	}
 }
+
+func TestAColumnOfNamesStaysWhole(t *testing.T) {
+	t.Parallel()
+	owner := strings.Repeat("x", 100)
+	var out strings.Builder
+	if err := writeTable(&out, []string{"SCHEMA", "OWNER", "SIZE", "MODULES"}, [][]string{{"s", owner, "0 kB", "shop (1), bills (2)"}}, 1); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), " "+owner+" ") {
+		t.Error(out.String())
+	}
+}
+
+func TestSizesOfSmallThingsAreNotZero(t *testing.T) {
+	t.Parallel()
+	for bytes, want := range map[int64]string{0: "0 kB", 8192: "8 kB", 10<<20 - 1<<10: "10239 kB", 10 << 20: "10.0 MB", 1 << 30: "1024.0 MB"} {
+		if got := sizeText(bytes); got != want {
+			t.Errorf("%d: %s, want %s", bytes, got, want)
+		}
+	}
+}

@@ -120,11 +120,11 @@ func (j schemasJSON) write(out io.Writer) error {
 		}
 		row := []string{s.Schema, "-", "gone", "-", strings.Join(modules, ", ")}
 		if !s.Gone {
-			row[1], row[2], row[3] = s.Owner, fmt.Sprint(s.Tables), megabytes(s.Bytes)
+			row[1], row[2], row[3] = s.Owner, fmt.Sprint(s.Tables), sizeText(s.Bytes)
 		}
 		rows = append(rows, row)
 	}
-	err := writeTable(out, []string{"SCHEMA", "OWNER", "TABLES", "SIZE", "MODULES"}, rows)
+	err := writeTable(out, []string{"SCHEMA", "OWNER", "TABLES", "SIZE", "MODULES"}, rows, 1)
 	if j.Estimated {
 		fmt.Fprintln(out, "A table is locked: sizes are as of the last VACUUM or ANALYZE.")
 	}

@@ -112,7 +112,7 @@ func newTestList(url *string) *cobra.Command {
 				if d.Live {
 					use = "in use"
 				}
-				rows = append(rows, []string{d.Name, string(d.Kind), use, since(d.Since), megabytes(d.Bytes), d.Test})
+				rows = append(rows, []string{d.Name, string(d.Kind), use, since(d.Since), sizeText(d.Bytes), d.Test})
 			}
 			if err := writeTable(out, []string{"DATABASE", "KIND", "USE", "AGE", "SIZE", "TEST"}, rows); err != nil {
 				return err
