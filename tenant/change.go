@@ -25,7 +25,8 @@ func (ts *Tenants) Create(ctx context.Context, id string) (*Tenant, error) {
 
 // Clone is Create with the rows of the tenant from copied, as they are at one
 // moment; its users are not kept from anything. The new one is [Active], also where
-// the other one is suspended. Both must have the same tables and
+// the other one is suspended, and has a role where that has one, whatever
+// Config.Isolate says. Both must have the same tables and
 // be at the newest version, else the error is [ErrDiffers]. Tables with FORCE ROW
 // LEVEL SECURITY take a user with BYPASSRLS, or rows would be missing; the error is
 // a [*pgdbm.PrivilegeError] else. Triggers do not run for
@@ -82,6 +83,13 @@ func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, e
 		n.Extensions = append(n.Extensions, m.Extensions...)
 	}
 	n.Isolate, n.Logins = ts.config.Isolate, ts.config.Logins
+	if n.From != "" && !n.Isolate { // what keeps one apart is to keep its copy apart
+		from, err := ts.get(ctx, n.From, false)
+		if err != nil {
+			return nil, fmt.Errorf("tenant %q: %w", n.From, err)
+		}
+		n.Isolate = from.Role != ""
+	}
 	r, err := bridge.TenantRunner(ts.pool, true)
 	if err != nil {
 		return nil, err

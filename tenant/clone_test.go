@@ -109,3 +109,21 @@ func TestACloneOfAColumnOfAnotherTypeIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestACloneIsKeptApartAsWhatItIsOf(t *testing.T) {
+	t.Parallel()
+	pool := open(t, 4)
+	m := pgdbm.Module{Name: "one", Files: files(`CREATE TABLE {{tables.t}} (n int)`)}
+	create(t, tenants(t, pool, tenant.Config{Modules: []pgdbm.Module{m}, Isolate: true}), "acme")
+	ts := tenants(t, pool, tenant.Config{Modules: []pgdbm.Module{m}})
+	create(t, ts, "open")
+	for from, isolated := range map[string]bool{"acme": true, "open": false} {
+		c, err := ts.Clone(t.Context(), from, "copy of "+from)
+		if err != nil || (c.Role != "") != isolated {
+			t.Fatalf("%s: %+v, %v", from, c, err)
+		}
+	}
+	if _, err := handle(t, ts, "copy of acme").Exec(t.Context(), `SELECT FROM tenant_open.t`); state(err) != "42501" {
+		t.Errorf("the copy reads others: %v", err)
+	}
+}

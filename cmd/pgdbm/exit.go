@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgdbm/pgdbm"
+	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/doctor"
 	"github.com/pgdbm/pgdbm/cmd/pgdbm/internal/projectfile"
 	"github.com/pgdbm/pgdbm/migrate"
 	"github.com/pgdbm/pgdbm/tenant"
@@ -126,6 +128,12 @@ func hint(err error) string {
 	}
 	if _, ok := errors.AsType[*projectfile.Error](err); ok {
 		return "pgdbm docs configuration has the keys of the file"
+	}
+	if failed, ok := errors.AsType[*pgdbm.MigrationError](err); ok && failed.Version != "" {
+		if refused, ok := errors.AsType[*pgconn.PgError](failed); ok && doctor.IsThere(refused.Code) {
+			return fmt.Sprintf("if what is there is what the file makes, record it instead of running it: pgdbm migrate baseline --module %s --schema %s --to %s",
+				failed.Module, doctor.Shell(failed.Schema), failed.Version)
+		}
 	}
 	if t, ok := errors.AsType[*tenantsError](err); ok {
 		return t.hint()

@@ -128,8 +128,8 @@ func newTenantClone() *cobra.Command {
 		Use:   "clone FROM NEW",
 		Short: "Create a tenant with the rows of another one",
 		Long: `clone makes the tenant NEW as create does, with the rows that FROM has at one
-moment, while it is in use. FROM must have the tables that the files make, at
-their newest versions.`,
+moment, while it is in use, and with a role where FROM has one. FROM must have
+the tables that the files make, at their newest versions.`,
 		Example: "  pgdbm tenant clone acme acme-test --module shop",
 		Args:    tenantArgs("FROM", "NEW"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -181,8 +181,10 @@ from pgdbm.tenants t where state in ('creating', 'dropping') and created_at <= p
 	return found, err
 }
 
-// exists are the SQLSTATEs of objects that are there already.
-var exists = []string{"42P06", "42P07", "42701", "42710", "42723"}
+// IsThere reports whether a SQLSTATE says that an object is there already.
+func IsThere(sqlstate string) bool {
+	return slices.Contains([]string{"42P06", "42P07", "42701", "42710", "42723"}, sqlstate)
+}
 
 // flagsOf are the flags of "pgdbm migrate" for a module, as far as they are known.
 func (l *look) flagsOf(module string) string {
@@ -216,7 +218,7 @@ where state = 'failed' or state = 'running' and applied_at <= pg_catalog.clock_t
 		if r.Error != "" {
 			f.What += ": SQLSTATE " + r.Error
 		}
-		if slices.Contains(exists, r.Error) {
+		if IsThere(r.Error) {
 			f.What += ", what it makes is there already. If nobody needs that, drop or rename it before; if it is all that the file makes, record the file instead of running it: pgdbm migrate baseline --to " + r.Version
 		}
 		if r.State == "running" {
