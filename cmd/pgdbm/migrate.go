@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -248,8 +249,40 @@ func (f *moduleFlags) run(cmd *cobra.Command, fn func(ctx context.Context, db *p
 		if err != nil {
 			return err
 		}
-		return fn(ctx, db, f.module())
+		return f.chosen[0].interrupted(ctx, db, fn(ctx, db, f.module()))
 	})
+}
+
+// interruptedError says what was at work when the user ended it.
+type interruptedError struct {
+	error
+	detail string
+}
+
+func (e *interruptedError) Unwrap() error { return e.error }
+
+// interrupted adds to an error what has become of the file that was running: of one
+// outside a transaction the history has that it is.
+func (c *chosen) interrupted(ctx context.Context, db *pgdbm.DB, err error) error {
+	failed, ok := errors.AsType[*pgdbm.MigrationError](err)
+	if ctx.Err() == nil || !ok || failed.File == "" {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	detail := fmt.Sprintf("%s of module %s was running in schema %s", failed.File, failed.Module, failed.Schema)
+	status, statusErr := migrate.Status(ctx, db, c.module, nil)
+	switch {
+	case statusErr != nil || errors.Is(err, migrate.ErrCommitUnknown):
+		detail += ": pgdbm migrate status tells what has become of it"
+	case slices.ContainsFunc(status.Versions, func(v migrate.Version) bool {
+		return v.Version == failed.Version && v.Entry != nil && v.Entry.State == migrate.Running
+	}):
+		detail += ", outside a transaction: what it has done stays, and running it again goes on there"
+	default:
+		detail += ", and was rolled back"
+	}
+	return &interruptedError{err, detail}
 }
 
 func (f *moduleFlags) withPool(cmd *cobra.Command, fn func(ctx context.Context, pool *pgdbm.Pool) error) error {

@@ -30,7 +30,8 @@ func (f *moduleFlags) eachModule(cmd *cobra.Command, stop bool, fn func(ctx cont
 			if err != nil {
 				return nil, err
 			}
-			return fn(ctx, db, c.module)
+			r, err := fn(ctx, db, c.module)
+			return r, c.interrupted(ctx, db, err)
 		}
 		out := cmd.OutOrStdout()
 		if !f.all {
@@ -54,12 +55,12 @@ func (f *moduleFlags) eachModule(cmd *cobra.Command, stop bool, fn func(ctx cont
 				a.Remaining = append(a.Remaining, c.module.Name)
 				continue
 			}
-			r, err := one(c)
 			if !f.asJSON {
 				fmt.Fprintf(out, "== %s in schema %s\n", c.module.Name, c.schema)
-				if r != nil {
-					err = errors.Join(err, r.write(out))
-				}
+			}
+			r, err := one(c)
+			if !f.asJSON && r != nil {
+				err = errors.Join(err, r.write(out))
 			}
 			if err != nil {
 				errs = append(errs, err)

@@ -78,7 +78,8 @@ func newMigrateUp() *cobra.Command {
 		Short: "Apply what is pending",
 		Long: `up applies the pending migrations in order, each in its own transaction. With
 --all it goes from module to module and stops at the first that fails; it does
-not begin when one of them would be refused.
+not begin when one of them would be refused. Interrupted, it says which file was
+running, and whether that was rolled back.
 
 With --schemas it brings many schemas up to date, and creates those that are
 named and do not exist. It exits with 6 when some of them were not to be had.`,

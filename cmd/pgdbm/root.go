@@ -29,6 +29,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	code, f := codeOf(err), failure{strings.TrimPrefix(err.Error(), "pgdbm: "), detail(err), hint(err)}
 	if ctx.Err() != nil || errors.Is(err, errAborted) {
 		code, f = exitInterrupted, failure{Error: "interrupted"}
+		if at, ok := errors.AsType[*interruptedError](err); ok {
+			f.Detail = at.detail
+		}
 	}
 	f.write(errs)
 	if code == exitUsage {

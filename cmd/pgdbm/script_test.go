@@ -70,7 +70,7 @@ func must(ts *testscript.TestScript, args []string, code int, patterns ...string
 }
 
 // interrupted runs a command, which must wait for a lock, until it does, and
-// interrupts it.
+// interrupts it. It must say the detail that DETAIL has.
 func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, ts.Getenv("DATABASE"))
@@ -86,7 +86,11 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(cmd.Process.Signal(os.Interrupt))
 	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.HasSuffix(stderr.String(), "pgdbm: interrupted\n") {
+	said := "pgdbm: interrupted\n"
+	if detail := ts.Getenv("DETAIL"); detail != "" {
+		said += "detail: " + detail + "\n"
+	}
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.HasSuffix(stderr.String(), said) {
 		ts.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 }
