@@ -2,8 +2,10 @@ package projectfile
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pgdbm/pgdbm"
@@ -84,14 +86,38 @@ func (e *Environment) errorAt(key, format string, args ...any) error {
 	return e.file.errorAt(path, "%s: "+format, append([]any{strings.Join(path, ".")}, args...)...)
 }
 
-var variable = regexp.MustCompile(`\$?\$\{([^}]*)\}`)
+var variable = regexp.MustCompile(`\$\$\{|\$\{([^}]*)\}`)
+
+// userinfo is what stands before the host of a URL.
+var userinfo = regexp.MustCompile(`^postgres(?:ql)?://([^/]*)@`)
+
+// checkUserinfo refuses variables before the host of a URL that would end it there, or
+// that mean something else than they say.
+func (e *Environment) checkUserinfo(key, value string) error {
+	const advice = "has no place in a URL as it is: write host, port, database, user and password as keys of their own"
+	if m := userinfo.FindStringSubmatch(value); m != nil {
+		for _, ref := range variable.FindAllStringSubmatch(m[1], -1) {
+			v := os.Getenv(ref[1])
+			if _, err := url.PathUnescape(v); err != nil || strings.ContainsAny(v, "/?#") {
+				return e.errorAt(key, "what variable %s holds %s", ref[1], advice)
+			}
+		}
+	}
+	return nil
+}
+
+// sslModes are libpq's.
+var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 
 // expand puts variables into the value of a key.
 func (e *Environment) expand(key, value string) (string, error) {
 	var err error
+	if strings.Contains(variable.ReplaceAllString(value, ""), "${") {
+		return "", e.errorAt(key, "a variable begins with ${ and does not end with }")
+	}
 	text := variable.ReplaceAllStringFunc(value, func(ref string) string {
-		if strings.HasPrefix(ref, "$$") {
-			return ref[1:]
+		if ref == "$${" {
+			return "${"
 		}
 		name := ref[2 : len(ref)-1]
 		v := os.Getenv(name)
@@ -151,6 +177,14 @@ func (e *Environment) Config() (pgdbm.Config, error) {
 	for _, p := range parts {
 		var err error
 		if *p.to, err = e.expand(p.key, p.value); err != nil {
+			return c, err
+		}
+	}
+	if c.SSLMode != "" && !slices.Contains(sslModes, c.SSLMode) {
+		return c, e.errorAt("ssl_mode", "%q is none of %s", c.SSLMode, strings.Join(sslModes, ", "))
+	}
+	if key != "" {
+		if err := e.checkUserinfo(key, parts[0].value); err != nil {
 			return c, err
 		}
 	}

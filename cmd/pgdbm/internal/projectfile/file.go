@@ -135,6 +135,14 @@ func decode(path string, text []byte, doc *document) error {
 		if key := strings.Join(e.Key(), "."); key != "" && strings.HasPrefix(what, "cannot ") {
 			what = key + ": not a value of the kind that belongs there"
 		}
+		if strings.HasSuffix(what, "cannot be stored in uint16") { // the parser names no key for it
+			places, order := findPlaces(text)
+			for _, k := range order {
+				if k[len(k)-1] == "port" && places[join(k)].Line == line {
+					what = strings.Join(k, ".") + ": is not between 0 and 65535"
+				}
+			}
+		}
 		return &Error{Path: path, Line: line, Column: column, Text: what}
 	}
 	if err != nil {

@@ -110,7 +110,7 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{"[modules]\nusers = { migrations_path = 'x', moed = 'dual' }\n", "f.toml:2:34: unknown key modules.users.moed"},
 		{"[environments.dev]\npassword = secret\n", "f.toml:2:12: "},
 		{"[environments.dev]\nport = \"secret\"\n", "f.toml:2:8: environments.dev.port: not a value of the kind that belongs there"},
-		{"[environments.dev]\nport = 70000\n", "f.toml:2:8: integer value 70000 "},
+		{"[environments.dev]\nport = 70000\n", "f.toml:2:8: environments.dev.port: is not between 0 and 65535"},
 		{"[environments]\ndev = \"secret\"\n", "f.toml:2:7: environments.dev: not a value of the kind that belongs there"},
 		{module + module, "f.toml:3:"},
 		{"[modules.Users]\nmigrations_path = 'x'\n", "f.toml:1:10: modules.Users: "},
@@ -132,6 +132,33 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		_, err := Parse("f.toml", []byte(c.text))
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s\n%v, want %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestMistakesOfAnEnvironmentAreNamedWithTheirKey(t *testing.T) {
+	for name, value := range map[string]string{"SLASH": "s3cret/x", "HASH": "s3cret#", "PERCENT": "s3cret%", "AT": "s3cret@x", "ENCODED": "s3cret%2F"} {
+		t.Setenv(name, value)
+	}
+	for text, want := range map[string]string{
+		"ssl_mode = 'reqire'\nhost = 'h'\ndatabase = 'd'":     `f.toml:2:1: environments.dev.ssl_mode: "reqire" is none of disable, allow, prefer, require, verify-ca, verify-full`,
+		"host = '${SHOP'\ndatabase = 'd'":                     "f.toml:2:1: environments.dev.host: a variable begins with ${ and does not end with }",
+		"host = 'h'\ndatabase = 'd'\npassword = '${AT}${x'":   "f.toml:4:1: environments.dev.password: a variable begins with ${ and does not end with }",
+		"url = 'postgres://u:${SLASH}@h/d'":                   "f.toml:2:1: environments.dev.url: what variable SLASH holds has no place in a URL",
+		"connection_string = 'postgresql://u:${HASH}@h/d'":    "f.toml:2:1: environments.dev.connection_string: what variable HASH holds has no place in a URL",
+		"url = 'postgres://u:${PERCENT}@h/d'":                 "f.toml:2:1: environments.dev.url: what variable PERCENT holds has no place in a URL",
+		"url = 'postgres://u:${AT}@h/d'":                      "",
+		"url = 'postgres://u:${ENCODED}@h/d'":                 "",
+		"host = 'h'\ndatabase = 'd'\npassword = '${PERCENT}'": "",
+		"host = 'h'\ndatabase = 'd'\npassword = '$${x'":       "",
+	} {
+		f, err := Parse("f.toml", []byte("[environments.dev]\n"+text+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.Environment("dev").Config()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "s3cret")) {
+			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}
 }
