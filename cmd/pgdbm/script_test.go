@@ -81,11 +81,18 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 	cmd.Dir, cmd.Stderr = ts.MkAbs("."), &stderr
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+ts.Getenv("DATABASE_URL"))
 	ts.Check(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	for waits := false; !waits; {
+		select {
+		case <-ended:
+			ts.Fatalf("it ended before it waited for a lock: %s", stderr.String())
+		default:
+		}
 		ts.Check(conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))").Scan(&waits))
 	}
 	ts.Check(cmd.Process.Signal(os.Interrupt))
-	_ = cmd.Wait()
+	<-ended
 	said := "pgdbm: interrupted\n"
 	if detail := ts.Getenv("DETAIL"); detail != "" {
 		said += "detail: " + detail + "\n"
