@@ -14,9 +14,7 @@ import (
 // environment of this name, on a terminal.
 func removal(t *testing.T, environment string) (*screen, chan int) {
 	t.Helper()
-	if _, err := server(); err != nil {
-		t.Skip(err)
-	}
+	mustServer(t)
 	folder := t.TempDir()
 	file := filepath.Join(folder, "pgdbm.toml")
 	text := "[environments." + environment + "]\nurl = \"${T_URL}\"\n[modules.shop]\nmigrations_path = \".\"\n"

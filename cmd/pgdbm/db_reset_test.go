@@ -11,10 +11,7 @@ import (
 
 func TestAResetKeepsTheDatabaseWhenTheNewOneCannotBeMade(t *testing.T) {
 	t.Parallel()
-	s, err := server()
-	if err != nil {
-		t.Skip(err)
-	}
+	s := mustServer(t)
 	ctx, url := t.Context(), s.URL("reset_test")
 	admin, err := pgx.Connect(ctx, s.URL(""))
 	if err != nil {

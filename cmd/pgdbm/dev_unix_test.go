@@ -84,11 +84,7 @@ func (d *dev) end(signal os.Signal) int {
 // run with --durable: servers like that are used by these tests only.
 func devFolder(t *testing.T, name string) (dir, database string) {
 	t.Helper()
-	if _, err := server(); err != nil && os.Getenv("CI") != "" {
-		t.Fatal(err)
-	} else if err != nil {
-		t.Skip(err)
-	}
+	mustServer(t)
 	name = fmt.Sprintf("%s-%d", name, os.Getpid())
 	return filepath.Join(t.TempDir(), name), strings.ReplaceAll(strings.ToLower(name), "-", "_") + "_dev"
 }

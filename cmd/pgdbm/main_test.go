@@ -81,8 +81,11 @@ func TestScripts(t *testing.T) {
 				return err == nil, nil
 			case "psql":
 				// Some systems have a wrapper without a client behind it.
-				return exec.Command(name, "--version").Run() == nil, nil
+				return required(exec.Command(name, "--version").Run() == nil, name)
 			case "pg_dump":
+				if there, err := required(exec.Command(name, "--version").Run() == nil, name); !there {
+					return false, err
+				}
 				return dumps(), nil
 			case "fetched":
 				// With its context at an end it does not go beyond the cache.
@@ -94,6 +97,27 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 	})
+}
+
+// required reports whether a program is there; where it is not, CI fails.
+func required(there bool, name string) (bool, error) {
+	if !there && os.Getenv("CI") != "" {
+		return false, fmt.Errorf("no %s", name)
+	}
+	return there, nil
+}
+
+// mustServer returns the server of the tests. Without one the test is skipped, and
+// in CI it fails.
+func mustServer(t *testing.T) *localpg.Server {
+	t.Helper()
+	s, err := server()
+	if err != nil && os.Getenv("CI") != "" {
+		t.Fatal(err)
+	} else if err != nil {
+		t.Skip(err)
+	}
+	return s
 }
 
 // server is one for the tests of this package, which end it with the process.
@@ -271,9 +295,7 @@ func checkJSON(ts *testscript.TestScript, neg bool, args []string) {
 
 func TestAnInterruptedDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
-	if _, err := server(); err != nil {
-		t.Skip(err)
-	}
+	mustServer(t)
 	tmp := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -89,9 +89,10 @@ func runShell(t *testing.T, root, script string) {
 	cmd.Env = append(os.Environ(), "PGDBM="+root, "GOWORK=off", "GOPROXY=off", "GOFLAGS=-buildvcs=false", "GORACE=exitcode=66")
 	if strings.Contains(script, "pgdbm server") {
 		// A developer's server stays, and those of other tests.
+		mustServer(t)
 		folder, end, err := programsFolder()
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		defer func() {
 			if err := end(); err != nil {

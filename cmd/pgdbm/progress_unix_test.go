@@ -62,9 +62,7 @@ const waits = "SELECT pg_advisory_xact_lock(42);"
 
 func TestLongWorkShowsOnATerminalHowFarItIs(t *testing.T) {
 	t.Parallel()
-	if _, err := server(); err != nil {
-		t.Skip(err)
-	}
+	mustServer(t)
 	url := pgdbmtest.URL(t)
 	env := []string{"DATABASE_URL=" + url, "CI=true"}
 	lock := held(t, url)
@@ -133,9 +131,7 @@ func TestACloneShowsOnATerminalHowFarItIs(t *testing.T) {
 
 func TestColourIsForTerminalsWithoutNO_COLOR(t *testing.T) {
 	t.Parallel()
-	if _, err := server(); err != nil {
-		t.Skip(err)
-	}
+	mustServer(t)
 	url := pgdbmtest.URL(t)
 	for _, c := range []struct {
 		env    []string

@@ -15,9 +15,7 @@ import (
 
 func TestATenantIsDroppedOnlyWithConsent(t *testing.T) {
 	t.Parallel()
-	if _, err := server(); err != nil {
-		t.Skip(err)
-	}
+	mustServer(t)
 	url := pgdbmtest.URL(t)
 	env := []string{"DATABASE_URL=" + url}
 	conn, err := pgx.Connect(t.Context(), url)

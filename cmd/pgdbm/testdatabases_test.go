@@ -11,9 +11,7 @@ import (
 
 func TestAServerThatEndsMeanwhileIsNoError(t *testing.T) {
 	t.Parallel()
-	if _, err := server(); err != nil {
-		t.Skip(err)
-	}
+	mustServer(t)
 	s, err := localpg.Start(t.Context(), &localpg.Options{Fetch: true, Shared: true, Settings: map[string]string{"work_mem": "5MB"}})
 	if err != nil {
 		t.Fatal(err)
