@@ -24,11 +24,7 @@ func (k *call) heal(ctx context.Context, a *attempt, err error, idle bool) (retr
 		return false, err
 	}
 	if errors.Is(err, ErrRole) {
-		_, dropped := errors.AsType[roleDropped](err)
-		if dropped && !idle {
-			err = asStale(err)
-		}
-		return dropped && idle, err
+		return mayRetake(err, idle)
 	}
 	named := a.prepared != nil
 	verdict := perhaps

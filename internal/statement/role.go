@@ -52,15 +52,11 @@ func (s *session) learnOwnRole(ctx context.Context, conn *pgx.Conn) error {
 	if s.role.own != "" || conn.PgConn().TxStatus() == 'E' {
 		return nil
 	}
-	results, err := conn.PgConn().Exec(ctx, ownRoleSQL).ReadAll()
-	if err != nil {
-		return err
+	own, err := askOne(ctx, conn, ownRoleSQL)
+	if err == nil {
+		s.role.own = cmp.Or(own, noRole)
 	}
-	if len(results) != 1 || len(results[0].Rows) != 1 {
-		return fmt.Errorf("pgdbm: %s: no row", ownRoleSQL)
-	}
-	s.role.own = cmp.Or(string(results[0].Rows[0][0]), noRole)
-	return nil
+	return err
 }
 
 // alone reports whether the namespace has a role, which no transaction has for it:
@@ -153,18 +149,25 @@ type roleDropped struct{ error }
 func (e roleDropped) Unwrap() error { return e.error }
 
 // retake runs f, which sends a message for a role, again if the statement that
-// sets the role was dropped. In a transaction, which has failed with it, the error
-// says that the transaction may be run again.
+// sets the role was dropped.
 func retake(conn *pgx.Conn, f func() error) error {
 	idle := conn.PgConn().TxStatus() == 'I'
-	err := f()
-	if _, dropped := errors.AsType[roleDropped](err); !dropped {
-		return err
+	again, err := mayRetake(f(), idle)
+	if again {
+		return f()
 	}
-	if !idle {
-		return asStale(err)
+	return err
+}
+
+// mayRetake reports whether what failed may be run again, since the statement that
+// sets the role was dropped. In a transaction, which has failed with it, the error
+// says that the transaction may be.
+func mayRetake(err error, idle bool) (bool, error) {
+	_, dropped := errors.AsType[roleDropped](err)
+	if dropped && !idle {
+		return false, asStale(err)
 	}
-	return f()
+	return dropped, err
 }
 
 // nameRole reports whether this use of roleSQL should give it a name.
@@ -245,6 +248,7 @@ func (c *Cache) CheckBatch(conn *pgx.Conn, ns *Namespace, b *pgx.Batch) error {
 	if !s.switched(ns) {
 		return nil
 	}
+	shapes := make([]*Shape, len(b.QueuedQueries))
 	for i, q := range b.QueuedQueries {
 		if RewritesFreely(q.Arguments) {
 			return fmt.Errorf("%w: schema %q: a QueryRewriter in a batch that is left to pgx", ErrEscape, ns.Names.Schema())
@@ -256,7 +260,10 @@ func (c *Cache) CheckBatch(conn *pgx.Conn, ns *Namespace, b *pgx.Batch) error {
 		if err != nil {
 			return err
 		}
-		defer s.rewound(sh)
+		shapes[i] = sh
+	}
+	for _, sh := range shapes {
+		s.rewound(sh)
 	}
 	return nil
 }

@@ -141,15 +141,23 @@ func (c *Cache) detect(ctx context.Context, conn *pgx.Conn, s *session) error {
 	if s.pooler != unknown {
 		return nil
 	}
-	results, err := conn.PgConn().Exec(ctx, backendSQL).ReadAll()
+	backend, err := askOne(ctx, conn, backendSQL)
+	if err == nil {
+		c.answered(conn, s, backend)
+	}
+	return err
+}
+
+// askOne returns the one value that sql selects, by the simple protocol.
+func askOne(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
+	results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if len(results) != 1 || len(results[0].Rows) != 1 {
-		return fmt.Errorf("pgdbm: %s: no row", backendSQL)
+		return "", fmt.Errorf("pgdbm: %s: no row", sql)
 	}
-	c.answered(conn, s, string(results[0].Rows[0][0]))
-	return nil
+	return string(results[0].Rows[0][0]), nil
 }
 
 func (c *Cache) answered(conn *pgx.Conn, s *session, backend string) {
