@@ -106,7 +106,7 @@ func (ts *Tenants) create(ctx context.Context, n engine.NewTenant) (_ *Tenant, e
 func (ts *Tenants) changed(id string, err error) error {
 	ts.cache.drop(id)
 	if err != nil {
-		return fmt.Errorf("tenant %q: %w", id, publicError(err))
+		return fmt.Errorf("tenant %q: %w", id, bridge.PublicError(err))
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package tenant
 import (
 	"errors"
 
-	"github.com/pgdbm/pgdbm/internal/bridge"
 	"github.com/pgdbm/pgdbm/internal/engine"
 )
 
@@ -29,6 +28,3 @@ var (
 	// modules' files make.
 	ErrDiffers = engine.ErrTenantsDiffer
 )
-
-// publicError turns the engine's errors into those of package pgdbm.
-func publicError(err error) error { return bridge.PublicError(err) }

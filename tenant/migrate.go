@@ -129,14 +129,14 @@ func (ts *Tenants) isolateNew(ctx context.Context, isolated []*Tenant) error {
 	}
 	lacking, err := r.UngrantedTenants(ctx)
 	if err != nil {
-		return fmt.Errorf("tenant: migrate: %w", publicError(err))
+		return fmt.Errorf("tenant: migrate: %w", bridge.PublicError(err))
 	}
 	for i, t := range isolated {
 		if i != 0 && i != len(isolated)-1 && !slices.Contains(lacking, t.Schema) {
 			continue
 		}
 		if err := ts.isolate(ctx, r, t); err != nil {
-			return fmt.Errorf("tenant %q: %w", t.ID, publicError(err))
+			return fmt.Errorf("tenant %q: %w", t.ID, bridge.PublicError(err))
 		}
 	}
 	return nil

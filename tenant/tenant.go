@@ -116,7 +116,7 @@ func New(pool *pgdbm.Pool, c Config) (*Tenants, error) {
 	}
 	modules, err := bridge.LoadModules(c.Modules)
 	if err != nil {
-		return nil, fmt.Errorf("tenant: %w", publicError(err))
+		return nil, fmt.Errorf("tenant: %w", bridge.PublicError(err))
 	}
 	c.Modules, c.Logins, c.Aliases = slices.Clone(c.Modules), slices.Clone(c.Logins), maps.Clone(c.Aliases)
 	ts := &Tenants{pool: pool, config: c, modules: modules, byName: make(map[string]pgdbm.Module)}
@@ -231,7 +231,7 @@ func (ts *Tenants) sharedSchemas(ctx context.Context) (map[string]string, error)
 		}
 		required, err := r.Required(ctx, open, "Config.Aliases")
 		if err != nil {
-			return nil, publicError(err)
+			return nil, bridge.PublicError(err)
 		}
 		maps.Copy(shared, required)
 	}
@@ -272,7 +272,7 @@ func (ts *Tenants) get(ctx context.Context, id string, versions bool) (*Tenant, 
 	}
 	found, err := r.Tenants(ctx, &ts.set, id, versions)
 	if err != nil {
-		return nil, publicError(err)
+		return nil, bridge.PublicError(err)
 	}
 	if len(found) == 0 {
 		return nil, ErrNotFound
@@ -306,7 +306,7 @@ func listOf(ctx context.Context, pool *pgdbm.Pool, set *engine.TenantSet) ([]*Te
 	}
 	found, err := r.Tenants(ctx, set, "", true)
 	if err != nil {
-		return nil, fmt.Errorf("tenant: list: %w", publicError(err))
+		return nil, fmt.Errorf("tenant: list: %w", bridge.PublicError(err))
 	}
 	list := make([]*Tenant, len(found))
 	for i := range found {

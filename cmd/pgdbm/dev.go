@@ -54,17 +54,11 @@ killed dev left there goes when the next one starts.`,
 	}
 	f.addFile(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&f.dir, "dir", "migrations", "`folder` of the migrations")
-	flags.StringVar(&f.name, "module", "", "the module's `name`")
-	flags.StringVar(&f.schema, "schema", "", "`schema` to work on; else the module's name")
-	flags.StringSliceVar(&f.requires, "requires", nil, "`modules` that it requires")
-	flags.StringSliceVar(&f.extensions, "extension", nil, "`extensions` that it needs")
+	f.addModule(cmd)
 	flags.StringVar(&f.database, "database", "", "`name` of the database (default: FOLDER_dev)")
 	flags.BoolVar(&f.keepData, "keep-data", false, "make no schema anew")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "say on stderr what happens")
 	flags.BoolVar(&f.asJSON, "json", false, "print a JSON object in a line for each event")
 	f.server.add(cmd)
-	completeModules(cmd, &f.target)
 	return cmd
 }
 
@@ -76,10 +70,8 @@ func (f *devFlags) resolve(cmd *cobra.Command) error {
 	}
 	f.place = &place{file: file}
 	if f.name == "" {
-		for _, flag := range []string{"dir", "schema", "requires", "extension"} {
-			if cmd.Flags().Changed(flag) {
-				return usageError{fmt.Errorf("--%s: goes with --module", flag)}
-			}
+		if err := withoutModule(cmd); err != nil {
+			return usageError{err}
 		}
 		if file == nil {
 			return usageError{errors.New("--module: required, as there is no pgdbm.toml")}

@@ -104,6 +104,23 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
+// began returns the event ready of a dev that migrates one module and watches.
+func (d *dev) began() devEvent {
+	d.t.Helper()
+	ready := d.next("ready")
+	d.next("migrated")
+	d.next("watching")
+	return ready
+}
+
+// interrupt ends dev as Ctrl-C does.
+func (d *dev) interrupt() {
+	d.t.Helper()
+	if code := d.end(os.Interrupt); code != exitInterrupted {
+		d.t.Errorf("exit code %d: %s", code, &d.stderr)
+	}
+}
+
 func (d *dev) query(url, sql, want string) {
 	d.t.Helper()
 	conn, err := pgx.Connect(d.t.Context(), url)
@@ -214,9 +231,7 @@ func TestDevFollowsItsProjectFile(t *testing.T) {
 	write(t, dir, "pgdbm.toml", shop)
 	write(t, dir, "shop/001_items.sql", "CREATE TABLE {{tables.items}} (id int PRIMARY KEY);\n")
 	d := startDev(t, dir, "--durable")
-	ready := d.next("ready")
-	d.next("migrated")
-	d.next("watching")
+	ready := d.began()
 
 	// Mistakes are told with their place, each of them, and do not end it.
 	write(t, dir, "pgdbm.toml", shop+"shcema = 1\n[porject]\n")
@@ -282,9 +297,7 @@ func TestDevFollowsItsProjectFile(t *testing.T) {
 	d.next("migrated")
 	d.next("migrated")
 	d.next("watching")
-	if code := d.end(os.Interrupt); code != exitInterrupted {
-		t.Errorf("exit code %d: %s", code, &d.stderr)
-	}
+	d.interrupt()
 }
 
 func TestDevGoesOnWithoutTheFilesOfAModule(t *testing.T) {
@@ -318,9 +331,7 @@ func TestDevGoesOnWithoutTheFilesOfAModule(t *testing.T) {
 	d.next("migrated")
 	d.next("watching")
 	d.query(ready.URL, "SELECT concat(to_regclass('shop.items'), ' ', to_regclass('bills.bills'))", " bills.bills")
-	if code := d.end(os.Interrupt); code != exitInterrupted {
-		t.Errorf("exit code %d: %s", code, &d.stderr)
-	}
+	d.interrupt()
 }
 
 func TestDevKeepsDataWhenAsked(t *testing.T) {
@@ -328,18 +339,14 @@ func TestDevKeepsDataWhenAsked(t *testing.T) {
 	dir, _ := devFolder(t, "keep")
 	write(t, dir, "migrations/001_items.sql", "CREATE TABLE {{tables.items}} (id int);\n")
 	d := startDev(t, dir, "--module", "shop", "--schema", "public", "--durable", "--keep-data")
-	ready := d.next("ready")
-	d.next("migrated")
-	d.next("watching")
+	ready := d.began()
 	write(t, dir, "migrations/001_items.sql", "CREATE TABLE {{tables.items}} (id bigint);\n")
 	if e := d.next("failed"); e.Module != "shop" || e.Schema != "public" || !strings.Contains(e.Error, "changed since it was applied") {
 		t.Errorf("%+v", e)
 	}
 	d.next("watching")
 	d.query(ready.URL, "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = 'public.items'::regclass AND attname = 'id'", "integer")
-	if code := d.end(os.Interrupt); code != exitInterrupted {
-		t.Errorf("exit code %d: %s", code, &d.stderr)
-	}
+	d.interrupt()
 }
 
 func TestDevEndsWithItsServer(t *testing.T) {
@@ -347,9 +354,7 @@ func TestDevEndsWithItsServer(t *testing.T) {
 	dir, name := devFolder(t, "lost")
 	write(t, dir, "migrations/001_items.sql", "CREATE TABLE {{tables.items}} (id int);\n")
 	d := startDev(t, dir, "--module", "shop", "--durable")
-	ready := d.next("ready")
-	d.next("migrated")
-	d.next("watching")
+	ready := d.began()
 	conn, err := pgx.Connect(t.Context(), ready.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -401,9 +406,7 @@ func TestDevTakesAwayWhatAKilledOneLeft(t *testing.T) {
 	}
 	// So does a later one of another name.
 	d = startDev(t, dir, "--module", "shop", "--durable", "--database", name+"_left")
-	d.next("ready")
-	d.next("migrated")
-	d.next("watching")
+	d.began()
 	d.end(syscall.SIGKILL)
 	for lives := true; lives; {
 		if err := foreign.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'pgdbm dev%' || $1)", name+"_left").Scan(&lives); err != nil {
@@ -469,9 +472,7 @@ func TestDevFollowsLinksAndOpensNoPipes(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startDev(t, dir, "--module", "shop", "--durable")
-	d.next("ready")
-	d.next("migrated")
-	d.next("watching")
+	d.began()
 	write(t, dir, "elsewhere/items.sql", "CREATE TABLE {{tables.items}} (id bigint);\n")
 	d.next("anew")
 	d.next("migrated")
@@ -483,9 +484,7 @@ func TestDevFollowsLinksAndOpensNoPipes(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	d.next("watching")
-	if code := d.end(os.Interrupt); code != exitInterrupted {
-		t.Errorf("exit code %d: %s", code, &d.stderr)
-	}
+	d.interrupt()
 }
 
 func TestDevTriesAgainWhatOthersHaveLocked(t *testing.T) {
@@ -493,9 +492,7 @@ func TestDevTriesAgainWhatOthersHaveLocked(t *testing.T) {
 	dir, _ := devFolder(t, "locked")
 	write(t, dir, "migrations/001_items.sql", "CREATE TABLE {{tables.items}} (id int);\n")
 	d := startDev(t, dir, "--module", "shop", "--durable")
-	ready := d.next("ready")
-	d.next("migrated")
-	d.next("watching")
+	ready := d.began()
 	conn, err := pgx.Connect(t.Context(), ready.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -514,9 +511,7 @@ func TestDevTriesAgainWhatOthersHaveLocked(t *testing.T) {
 	}
 	d.next("migrated") // without a change
 	d.next("watching")
-	if code := d.end(os.Interrupt); code != exitInterrupted {
-		t.Errorf("exit code %d: %s", code, &d.stderr)
-	}
+	d.interrupt()
 }
 
 func TestPeopleAreToldWhenNothingFailsAnyMore(t *testing.T) {

@@ -92,11 +92,7 @@ func (f *doctorFlags) check(cmd *cobra.Command) error {
 		return fmt.Errorf("--skip: %w", err)
 	}
 	if f.name == "" {
-		for _, flag := range []string{"dir", "schema", "requires", "extension"} {
-			if cmd.Flags().Changed(flag) {
-				return fmt.Errorf("--%s: goes with --module", flag)
-			}
-		}
+		return withoutModule(cmd)
 	}
 	return nil
 }
@@ -109,8 +105,8 @@ func (f *doctorFlags) resolve(cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
+		f.place = p
 		if f.all = p.file != nil && len(p.file.Modules) > 0; !f.all {
-			f.place = p
 			return f.database(p)
 		}
 	}
@@ -201,7 +197,7 @@ func holdsPassword(url string) bool {
 	if strings.Contains(strings.ToLower(url), "password") {
 		return true
 	}
-	if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+	if !isURL(url) {
 		return false
 	}
 	u, err := neturl.Parse(url)

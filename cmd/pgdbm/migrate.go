@@ -64,16 +64,31 @@ type chosen struct {
 
 func (f *moduleFlags) add(cmd *cobra.Command) {
 	f.target.add(cmd)
+	f.addModule(cmd)
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 0, "give up after this `time`, such as 5m")
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print one JSON object")
+}
+
+// addModule adds the flags that say which module, and of how much to tell.
+func (f *moduleFlags) addModule(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.dir, "dir", "migrations", "`folder` of the migrations")
 	flags.StringVar(&f.name, "module", "", "the module's `name`")
 	flags.StringVar(&f.schema, "schema", "", "`schema` to work on; else the module's name")
 	flags.StringSliceVar(&f.requires, "requires", nil, "`modules` that it requires")
 	flags.StringSliceVar(&f.extensions, "extension", nil, "`extensions` that it needs")
-	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `time`, such as 5m")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "say on stderr what happens")
-	flags.BoolVar(&f.asJSON, "json", false, "print one JSON object")
 	completeModules(cmd, &f.target)
+}
+
+// withoutModule refuses flags that say more of a module, where none is named.
+func withoutModule(cmd *cobra.Command) error {
+	for _, flag := range []string{"dir", "schema", "requires", "extension"} {
+		if cmd.Flags().Changed(flag) {
+			return fmt.Errorf("--%s: goes with --module", flag)
+		}
+	}
+	return nil
 }
 
 // addAll adds --all, for commands that can do one module after the other. Modules
@@ -97,15 +112,16 @@ func (f *moduleFlags) resolve(cmd *cobra.Command) error {
 		}
 		return usageError{errors.New("--module: required")}
 	}
-	p, err := f.find()
-	if err != nil {
-		return err
+	var err error
+	if f.place == nil {
+		if f.place, err = f.find(); err != nil {
+			return err
+		}
 	}
-	f.place = p
 	if f.chosen, err = f.choose(cmd); err != nil {
 		return usageError{err}
 	}
-	return f.database(p)
+	return f.database(f.place)
 }
 
 func (f *moduleFlags) choose(cmd *cobra.Command) ([]chosen, error) {

@@ -169,13 +169,18 @@ func (c *clone) check(ctx context.Context) error {
 // function of another user: it runs with the rights of whoever inserts them.
 // Indexes, filled views and foreign keys are made with their owner's rights.
 func (c *clone) refuseOthersCode(ctx context.Context) error {
-	rows, err := c.pool.Pgx().Query(ctx, othersCode, c.from)
+	return c.refuse(ctx, "copying rows would run with your rights", othersCode, c.from)
+}
+
+// refuse is an error with the names that a query finds.
+func (c *clone) refuse(ctx context.Context, why, query string, args ...any) error {
+	rows, err := c.pool.Pgx().Query(ctx, query, args...)
 	if err != nil {
 		return err
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err == nil && len(found) > 0 {
-		err = fmt.Errorf("copying rows would run with your rights: %s", strings.Join(found, ", "))
+		err = fmt.Errorf("%s: %s", why, strings.Join(found, ", "))
 	}
 	return err
 }
@@ -367,15 +372,7 @@ func (c *clone) compare(ctx context.Context) error {
 // compareOwners compares who owns what and who may use it. Default privileges of
 // the session's user, for instance, would make them differ.
 func (c *clone) compareOwners(ctx context.Context) error {
-	rows, err := c.pool.Pgx().Query(ctx, ownersDiffer, c.from, c.to)
-	if err != nil {
-		return err
-	}
-	differ, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err == nil && len(differ) > 0 {
-		err = fmt.Errorf("owners or grants would differ: %s", strings.Join(differ, ", "))
-	}
-	return err
+	return c.refuse(ctx, "owners or grants would differ", ownersDiffer, c.from, c.to)
 }
 
 // ownersDiffer selects what in two schemas has other owners or grants. Overloaded

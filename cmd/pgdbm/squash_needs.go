@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -60,7 +59,7 @@ func neededModules(file *projectfile.File, words []string) ([]squashNeed, error)
 		if err := checkFolder(folder); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		m.Files = os.DirFS(folder)
+		m.Files = newFolder(folder)
 		needs = append(needs, squashNeed{m, fmt.Sprintf("pgdbm_squash_needs_%dx", len(needs))})
 		return nil
 	}

@@ -29,10 +29,11 @@ middle; --json has all of it.`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd, func(ctx context.Context, ts *tenant.Tenants, pool *pgdbm.Pool) error {
-				all, err := tenant.All(ctx, pool)
-				if cmd.Flags().Changed("prefix") {
-					all, err = ts.List(ctx)
+				read := ts.List
+				if !cmd.Flags().Changed("prefix") {
+					read = func(ctx context.Context) ([]*tenant.Tenant, error) { return tenant.All(ctx, pool) }
 				}
+				all, err := read(ctx)
 				if err != nil {
 					return err
 				}

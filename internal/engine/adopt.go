@@ -237,9 +237,8 @@ func (f fingerprint) withoutHistories(reference fingerprint) {
 		}
 	}
 	for table, its := range columns {
-		if _, wanted := reference[objectKey{kind: "table", name: table}]; wanted || !slices.ContainsFunc(foreignTools, func(t foreignTool) bool {
-			return t.knows(its) && (!t.only || t.table == table)
-		}) {
+		of := knower(its)
+		if _, wanted := reference[objectKey{kind: "table", name: table}]; wanted || of == nil || of.only && of.table != table {
 			continue
 		}
 		delete(f, objectKey{kind: "table", name: table})

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/pgdbm/pgdbm/sqltemplate"
@@ -89,7 +90,9 @@ func reaching(ctx context.Context, s *session, roles map[string]string, reads []
 	if err != nil || len(bad) == 0 {
 		return nil, err
 	}
-	more, err := readableBy(ctx, s, bad, roles)
+	some := maps.Clone(roles)
+	maps.DeleteFunc(some, func(schema, _ string) bool { return bad[schema] == nil })
+	more, err := readableBy(ctx, s, some)
 	if err != nil || len(more) == 0 {
 		return bad, err
 	}
@@ -137,20 +140,9 @@ func reachingBeyond(ctx context.Context, s *session, schemas, reads []string) (m
 // mostReached bounds how much an error says.
 const mostReached = 20
 
-// readableBy returns the schemas that the roles of schemas were given to read.
-func readableBy(ctx context.Context, s *session, of map[string][]string, roles map[string]string) (map[string][]string, error) {
-	var each string
-	for schema := range of {
-		role := roleName(schemaRole, schema)
-		if roles[schema] != "" {
-			role = literal(roles[schema])
-		}
-		if each != "" {
-			each += ", "
-		}
-		each += "(" + literal(schema) + ", " + role + ")"
-	}
-	results, err := s.exec(ctx, fmt.Sprintf("select u.schema, q.nspname from (values %s) u (schema, role) cross join lateral (%s) q", each, readableOf("u.role")))
+// readableBy returns the schemas that the roles of schemas, given as above, were given to read.
+func readableBy(ctx context.Context, s *session, roles map[string]string) (map[string][]string, error) {
+	results, err := s.exec(ctx, fmt.Sprintf("select u.schema, q.nspname from (values %s) u (schema, role) cross join lateral (%s) q", roleValues(roles), readableOf("u.role")))
 	if err != nil {
 		return nil, err
 	}

@@ -57,8 +57,8 @@ func (m *migration) dropOnce(ctx context.Context, o DropOptions) (modules []stri
 	}
 	inEffect := false
 	if m.facts.Ledger != nil {
-		results, err := m.session.exec(ctx, fmt.Sprintf(`select module, bool_or(state in ('applied', 'baselined')) from %s
-where target_schema = %s group by module order by module`, ledgerTable, literal(schema)))
+		results, err := m.session.exec(ctx, fmt.Sprintf(`select module, bool_or(%s) from %s
+where target_schema = %s group by module order by module`, countsAsRecorded, ledgerTable, literal(schema)))
 		if err != nil {
 			return nil, err
 		}

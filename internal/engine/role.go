@@ -29,6 +29,20 @@ func roleName(kind, schema string) string {
 		literal(kind+string(readable)+"_"), literal(kind), literal(schema), roleHash)
 }
 
+// roleValues are the rows of VALUES of schemas and their roles' names, where "" is the one named after the schema.
+func roleValues(roles map[string]string) string {
+	var rows []string
+	for schema, role := range roles {
+		name := roleName(schemaRole, schema)
+		if role != "" {
+			name = literal(role)
+		}
+		rows = append(rows, "("+literal(schema)+", "+name+")")
+	}
+	slices.Sort(rows)
+	return strings.Join(rows, ", ")
+}
+
 // grantsIn are the statements that let a role work in a schema, now and with what the current user adds to it. A
 // migration's tables are the current user's; with the default privileges no grant needs to follow it.
 //

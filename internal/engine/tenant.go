@@ -52,7 +52,7 @@ func (s *TenantSet) fields() string {
 	return tenantFields + `, 'prefix', ` + tenantPrefix + `, 'source', coalesce(pg_catalog.to_json(t) ->> 'source', ''), 'known', ` + known
 }
 
-// tenantPrefix is the prefix of a tenant t, ” where an older program has listed it.
+// tenantPrefix is the prefix of a tenant t, empty where an older program has listed it.
 const tenantPrefix = `coalesce(pg_catalog.to_json(t) ->> 'prefix', '')`
 
 // only is a condition that leaves out other sets' tenants, as far as the table says.

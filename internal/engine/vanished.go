@@ -144,9 +144,9 @@ func (m *migration) forgetVanished(f *File) []string {
 	return []string{fmt.Sprintf(`%s
 update %s m set state = 'failed', error_sqlstate = null, error = c.identity || %s
 %s
-%s and m.module = %s and m.target_schema = c.schema and m.version = c.version and m.state in ('applied', 'baselined')
+%s and m.module = %s and m.target_schema = c.schema and m.version = c.version and m.%s
 returning m.version, m.file_name, c.identity`,
-		with, ledgerTable, literal(" was dropped by "+f.Name), from, where, literal(m.target.Module))}
+		with, ledgerTable, literal(" was dropped by "+f.Name), from, where, literal(m.target.Module), countsAsRecorded)}
 }
 
 // nothingVanished is a statement that fails when a batch has dropped something, so that its schemas are migrated one by

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 )
 
 // A view works on the tables under it with the rights of its owner, who made all schemas; so a role that may write the
@@ -13,15 +11,6 @@ import (
 // openViewsOf selects the views of schemas, given with the names of their roles, that stand on tables of another schema,
 // by way of other views too, and that the role may write: the view, quoted, and the role.
 func openViewsOf(roles map[string]string) string {
-	var each []string
-	for schema, role := range roles {
-		name := roleName(schemaRole, schema)
-		if role != "" {
-			name = literal(role)
-		}
-		each = append(each, "("+literal(schema)+", "+name+")")
-	}
-	slices.Sort(each)
 	return fmt.Sprintf(`with recursive ns as materialized (select n.oid, o.oid as role from (values %s) u (schema, role)
     join pg_catalog.pg_namespace n on n.nspname = u.schema join pg_catalog.pg_roles o on o.rolname = u.role),
 views as materialized (select ns.oid as home, ns.role, c.oid, c.relname from ns cross join lateral (%s offset 0) m
@@ -34,7 +23,7 @@ open (home, role, oid, relname) as (select u.home, u.role, u.oid, u.relname from
     union select u.home, u.role, u.oid, u.relname from under u join open on open.oid = u.relation)
 select pg_catalog.format('%%I.%%I', n.nspname, v.relname), pg_catalog.quote_ident(o.rolname)
 from open v join pg_catalog.pg_namespace n on n.oid = v.home join pg_catalog.pg_roles o on o.oid = v.role
-where pg_catalog.has_table_privilege(v.role, v.oid, 'insert, update, delete, truncate')`, strings.Join(each, ", "), madeIn("ns.oid"))
+where pg_catalog.has_table_privilege(v.role, v.oid, 'insert, update, delete, truncate')`, roleValues(roles), madeIn("ns.oid"))
 }
 
 // closeViews is a statement that has the roles of schemas only read those views.

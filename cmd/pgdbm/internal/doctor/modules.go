@@ -108,7 +108,7 @@ func (l *look) schemasOf(ctx context.Context, m Module) ([]string, error) {
 		}
 		return read[string](ctx, l, `select t.schema from pgdbm.tenants t
 where t.state in ('active', 'suspended') and exists (select from pg_catalog.pg_namespace n where n.nspname = t.schema)
-	and coalesce(pg_catalog.to_json(t) ->> 'prefix', '') in ('', $1) order by 1`, m.Prefix)
+	and `+tenantPrefix+` in ('', $1) order by 1`, m.Prefix)
 	}
 	ok, err := l.own(l.ledger)
 	if err != nil {

@@ -26,6 +26,9 @@ func (l *look) own(t table) (bool, error) {
 	return t.there, nil
 }
 
+// tenantPrefix is the prefix of a tenant t, empty where an older program has listed it.
+const tenantPrefix = `coalesce(pg_catalog.to_json(t) ->> 'prefix', '')`
+
 // schemasGone finds what is recorded of schemas that are not there.
 func schemasGone(ctx context.Context, l *look) (found []Finding, err error) {
 	gone := make(map[string]bool) // schemas of tenants
@@ -33,7 +36,7 @@ func schemasGone(ctx context.Context, l *look) (found []Finding, err error) {
 		return nil, err
 	} else if ok {
 		type row struct{ ID, Prefix, Schema string }
-		rows, err := read[row](ctx, l, `select t.id, coalesce(pg_catalog.to_json(t) ->> 'prefix', '') as prefix, t.schema from pgdbm.tenants t
+		rows, err := read[row](ctx, l, `select t.id, `+tenantPrefix+` as prefix, t.schema from pgdbm.tenants t
 where t.state in ('active', 'suspended') and not exists (select from pg_catalog.pg_namespace n where n.nspname = t.schema) order by 1`)
 		if err != nil {
 			return nil, err
@@ -166,7 +169,7 @@ func tenantsUnfinished(ctx context.Context, l *look) (found []Finding, err error
 		ID, Prefix, State string
 		Seconds           float64
 	}
-	rows, err := read[row](ctx, l, `select id, coalesce(pg_catalog.to_json(t) ->> 'prefix', '') as prefix, state,
+	rows, err := read[row](ctx, l, `select id, `+tenantPrefix+` as prefix, state,
 	extract(epoch from pg_catalog.clock_timestamp() - created_at)::float8 as seconds
 from pgdbm.tenants t where state in ('creating', 'dropping') and created_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) order by id`, l.o.HalfMade.Seconds())
 	for _, r := range rows {
